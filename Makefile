@@ -1,0 +1,47 @@
+# `make serve` and `make test` are all a new machine needs: Python 3.11+, git, make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: serve test check bench clean system-packages
+
+serve: $(VENV)/.runtime
+	$(BIN)/python -m engine.serve $(ARGS)
+
+test: $(VENV)/.dev system-packages
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks stages $(ARGS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Vivace needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -e .
+	touch $@
+
+# torch comes first and by exact version, so that its CPU build is taken where there is one.
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q torch==2.13.0
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -e '.[dev]'
+	touch $@ $(VENV)/.runtime
+
+# What the tests use besides Python: a real browser and real speech engines.
+PROGRAMS := chromium espeak-ng flite
+system-packages:
+	@missing=""; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+		else echo "tests want:$$missing (sudo apt-get install$$missing); without them some tests are skipped"; fi; fi
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Sound in: framing, resampling, features, voice activity."""

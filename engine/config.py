@@ -1,0 +1,214 @@
+"""Configuration: frozen dataclasses, one TOML file, and ``--set section.key=value`` on top.
+
+Unknown keys are errors that name the nearest known one. Secrets come from the environment only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from engine.errors import ConfigError
+from engine.media import FPS
+
+T = TypeVar("T")
+TOKEN_VARIABLE = "VIVACE_TOKEN"  # noqa: S105 - the variable's name, not a secret
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ConfigError(sentence)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioConfig:
+    """What is done to sound before the motion network."""
+
+    vad: str = "silero"
+    """Voice activity detector: silero or webrtc."""
+    inbox_ms: int = 400
+    """Sound that may wait for the worker, in milliseconds; live input drops the oldest beyond."""
+
+    def __post_init__(self) -> None:
+        _require(self.vad in ("silero", "webrtc"), f"audio.vad is '{self.vad}'; silero or webrtc")
+        _require(self.inbox_ms >= 80, f"audio.inbox_ms is {self.inbox_ms}; at least 80")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionConfig:
+    """The sliding-window motion diffusion transformer."""
+
+    steps: int = 2
+    """Denoising steps per window: 1, 2 or 4, one distilled network each."""
+    hop: int = 2
+    """New frames per network call, 1 to 8."""
+    lookahead: int = 2
+    """Frames of sound heard beyond the hop, 0 to 6; hop + lookahead is at most 8."""
+    guidance: float = 1.5
+    """Audio guidance baked into the student, 1 to 2.5."""
+    seed: int = 0
+    """Seed of the noise, blinks and sway."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps in (1, 2, 4), f"motion.steps is {self.steps}; 1, 2 or 4")
+        _require(1 <= self.hop <= 8, f"motion.hop is {self.hop}; 1 to 8 frames")
+        _require(
+            0 <= self.lookahead <= 6 and self.hop + self.lookahead <= 8,
+            f"motion.lookahead is {self.lookahead}; 0 to 6 frames, and at most 8 with the hop",
+        )
+        _require(1.0 <= self.guidance <= 2.5, f"motion.guidance is {self.guidance}; 1 to 2.5")
+
+    @property
+    def delay(self) -> Fraction:
+        """Algorithmic delay in seconds: a frame waits for its hop to fill, and the look-ahead."""
+        return Fraction(self.hop + self.lookahead, FPS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenderConfig:
+    """The picture."""
+
+    network: str = "render_512"
+    """Which renderer, by resolution."""
+    portrait: str = ""
+    """Path of the photo to use instead of the default avatar."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuntimeConfig:
+    """Which inference runtime."""
+
+    backend: str = "openvino"
+    """openvino or onnxruntime."""
+    threads: int = 0
+    """Inference threads per network; 0 lets the runtime choose."""
+    precision: str = "auto"
+    """auto (bf16 where the CPU computes in it), f32 or bf16."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.backend in ("openvino", "onnxruntime"),
+            f"runtime.backend is '{self.backend}'; openvino or onnxruntime",
+        )
+        _require(self.threads >= 0, f"runtime.threads is {self.threads}; 0 or more")
+        _require(
+            self.precision in ("auto", "f32", "bf16"),
+            f"runtime.precision is '{self.precision}'; auto, f32 or bf16",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """The web server and its sessions."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything beyond this machine needs a token (VIVACE_TOKEN)."""
+    port: int = 8080
+    """TCP port; 0 takes a free one."""
+    sessions: int = 2
+    """Sessions at once; further offers get 503."""
+    allow_open: bool = False
+    """Listen beyond this machine without a token. Only behind a proxy that checks for you."""
+    origins: tuple[str, ...] = ()
+    """Further origins that may call the server from a browser page."""
+    tls_cert: str = ""
+    """PEM certificate; with tls_key, serves https, which microphones need off localhost."""
+    tls_key: str = ""
+    """PEM key."""
+    ice_servers: tuple[str, ...] = ()
+    """STUN or TURN URLs; none are asked by default."""
+    upload_mb: int = 20
+    """Largest photo accepted, in megabytes."""
+    preroll_ms: int = 80
+    """Media held ready before playout starts, in milliseconds."""
+    lost_peer_s: float = 5.0
+    """Seconds without a packet after which a peer counts as gone."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.port <= 65535, f"server.port is {self.port}; 0 to 65535")
+        _require(self.sessions >= 1, f"server.sessions is {self.sessions}; at least 1")
+        _require(
+            bool(self.tls_cert) == bool(self.tls_key),
+            "server.tls_cert and server.tls_key go together; give both or neither",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """Everything."""
+
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    render: RenderConfig = field(default_factory=RenderConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+
+
+def token() -> str:
+    """The bearer token from the environment, or an empty string."""
+    return os.environ.get(TOKEN_VARIABLE, "")
+
+
+def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> EngineConfig:
+    """Defaults, then the TOML file, then ``section.key=value`` settings.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (with the nearest known one), impossible value.
+    """
+    config = EngineConfig()
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"cannot read {path}: {error}") from error
+        config = _merge(config, document, "")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        _require(bool(equals), f"'{setting}' is not of the form section.key=value")
+        document = _value(text)
+        for part in reversed(key.strip().split(".")):
+            document = {part: document}
+        config = _merge(config, document, "")
+    return config
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word: --set audio.vad=webrtc
+
+
+def _merge(config: T, document: Mapping[str, Any], prefix: str) -> T:
+    known = [f.name for f in fields(cast("Any", config))]
+    changes: dict[str, Any] = {}
+    for key, value in document.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.0)
+            raise ConfigError(f"unknown setting '{prefix}{key}'; did you mean '{prefix}{near[0]}'?")
+        current = getattr(config, key)
+        if is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"'{prefix}{key}' is a section; set one of its keys")
+            changes[key] = _merge(current, value, f"{prefix}{key}.")
+        else:
+            changes[key] = _coerce(f"{prefix}{key}", current, value)
+    return cast("T", replace(cast("Any", config), **changes))
+
+
+def _coerce(name: str, current: Any, value: Any) -> Any:
+    if isinstance(current, float) and type(value) is int:
+        return float(value)
+    if isinstance(current, tuple) and isinstance(value, list | str):
+        return (value,) if isinstance(value, str) else tuple(value)
+    if type(value) is not type(current):
+        raise ConfigError(
+            f"'{name}' is {value!r}, expected a value like {current!r} ({type(current).__name__})"
+        )
+    return value

@@ -1,0 +1,85 @@
+"""What is counted, in Prometheus' terms, and the wrapper that times a stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from engine.stage import Stage
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5)
+
+
+class Metrics:
+    """One registry for one engine; nothing global, so that two engines never mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.stage_seconds = Histogram(
+            "vivace_stage_seconds",
+            "Time one stage takes for one input item",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.sessions = Gauge("vivace_sessions", "Sessions open now", registry=self.registry)
+        self.sessions_started = Counter(
+            "vivace_sessions_started", "Sessions opened", registry=self.registry
+        )
+        self.sessions_failed = Counter(
+            "vivace_sessions_failed", "Sessions ended by an error", registry=self.registry
+        )
+        self.frames = Counter("vivace_frames", "Frames rendered", registry=self.registry)
+        self.frames_skipped = Counter(
+            "vivace_frames_skipped", "Frames not rendered because they were late already",
+            registry=self.registry,
+        )  # fmt: skip
+        self.audio_dropped = Counter(
+            "vivace_audio_dropped_seconds", "Sound dropped before the worker",
+            registry=self.registry,
+        )  # fmt: skip
+
+    def exposition(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class Measured(Generic[A, B]):
+    """A stage that reports how long each push of the stage inside takes.
+
+    Args:
+        stage: the stage to time.
+        name: its label.
+        metrics: where to report.
+    """
+
+    def __init__(self, stage: Stage[A, B], name: str, metrics: Metrics) -> None:
+        self._stage = stage
+        self._seconds = metrics.stage_seconds.labels(name)
+
+    @property
+    def lookahead(self) -> Fraction:
+        """The inner stage's."""
+        return self._stage.lookahead
+
+    def push(self, item: A, /) -> Iterable[B]:
+        """Push and time; the output is complete when this returns."""
+        start = time.perf_counter()
+        result = list(self._stage.push(item))
+        self._seconds.observe(time.perf_counter() - start)
+        return result
+
+    def flush(self) -> Iterable[B]:
+        """The inner stage's tail."""
+        return self._stage.flush()
+
+    def reset(self) -> None:
+        """Reset the inner stage."""
+        self._stage.reset()

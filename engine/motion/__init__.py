@@ -1,0 +1,1 @@
+"""Audio features to 3D face motion."""

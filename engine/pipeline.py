@@ -1,0 +1,114 @@
+"""Puts the stages of one session together: for serving, offline rendering and benchmarks alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from engine.audio.features import Features
+from engine.audio.framer import Framer
+from engine.audio.vad import SileroVad, Vad, WebRtcVad
+from engine.config import EngineConfig
+from engine.media import AudioChunk, Float32, MotionFrame, VideoFrame
+from engine.metrics import Measured, Metrics
+from engine.motion.idle import Idle
+from engine.motion.window import MotionWindow
+from engine.render.avatar import Avatar
+from engine.render.renderer import Renderer
+from engine.runtime.base import Backend
+from engine.runtime.load import load_network
+from engine.stage import Stage, chain
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Weights, loaded once and shared by every session."""
+
+    cmdt: Backend
+    render: Backend
+    vad: Backend | None
+
+
+def load_networks(config: EngineConfig) -> Networks:
+    """Open the networks the configuration asks for.
+
+    Raises:
+        ArtifactError: when one is missing or damaged.
+        BackendError: when the runtime cannot compile one.
+    """
+    return Networks(
+        cmdt=load_network(f"cmdt_k{config.motion.steps}", config.runtime),
+        render=load_network(config.render.network, config.runtime),
+        vad=load_network("silero_vad", config.runtime) if config.audio.vad == "silero" else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One session's stages: sound to motion, motion to pictures.
+
+    Args:
+        motion: framer, features, motion window, idle.
+        renderer: motion to pictures.
+        window: the motion window inside ``motion``, for ``resume_from``.
+    """
+
+    motion: Stage[AudioChunk, MotionFrame]
+    renderer: Stage[MotionFrame, VideoFrame]
+    window: MotionWindow
+
+    @property
+    def whole(self) -> Stage[AudioChunk, VideoFrame]:
+        """Both parts as one stage."""
+        return chain(self.motion, self.renderer)
+
+    @property
+    def lookahead(self) -> Fraction:
+        """Media seconds from a frame's sound to its picture, computing apart."""
+        return self.motion.lookahead + self.renderer.lookahead
+
+    def restart(self, last: Float32 | None) -> None:
+        """Forget the sound; go on moving from ``last`` (float32 [58]), the motion last shown."""
+        self.motion.reset()
+        self.renderer.reset()
+        if last is not None:
+            self.window.resume_from(last)
+
+
+def make_stages(
+    config: EngineConfig, networks: Networks, avatar: Avatar, rate: int = 48_000
+) -> dict[str, Stage[Any, Any]]:
+    """The stages of one session by name, in order.
+
+    Args:
+        config: the engine's configuration.
+        networks: shared weights.
+        avatar: who to show.
+        rate: expected rate of the incoming sound in Hz.
+    """
+    vad: Vad = SileroVad(networks.vad) if networks.vad is not None else WebRtcVad()
+    return {
+        "framer": Framer(rate),
+        "features": Features(vad),
+        "motion": MotionWindow(networks.cmdt, config.motion),
+        "idle": Idle(config.motion.seed),
+        "render": Renderer(networks.render, avatar),
+    }
+
+
+def build(
+    config: EngineConfig,
+    networks: Networks,
+    avatar: Avatar,
+    rate: int = 48_000,
+    metrics: Metrics | None = None,
+) -> Pipeline:
+    """Make one session's stages, timed if there are ``metrics`` to report to."""
+    stages = make_stages(config, networks, avatar, rate)
+    window = stages["motion"]
+    assert isinstance(window, MotionWindow)
+    if metrics is not None:
+        stages = {name: Measured(stage, name, metrics) for name, stage in stages.items()}
+    *before, renderer = stages.values()
+    return Pipeline(chain(*before), renderer, window)

@@ -1,0 +1,303 @@
+"""Pairs pictures with their sound: every 40 ms one frame and the 40 ms of audio it was made from.
+
+Audio is the master. It waits for its picture, so the whole stream runs behind the microphone by a
+delay that settles by itself and then stays:
+
+* Pre-roll: the first content leaves when ``preroll`` frames are ready.
+* A frame is not ready in time: its audio is *held* one slot (silence, last frame), which makes the
+  delay one slot longer and the next such miss less likely. At ``max_delay`` holding ends: audio
+  goes on, the last frame is repeated, late frames are shown as they come.
+* Audio is late: silence, the last frame, and the clock runs on.
+* The caller is late by whole slots: they are skipped, in output time and, as far as newer content
+  is ready, in content too. Nothing is ever sent in a burst.
+* Frames have long been ready early: one *quiet* slot is dropped, and the delay shrinks again.
+* Interrupt: everything of older epochs dies; what was about to be heard fades out over 20 ms.
+
+Synchronous and thread-safe; it knows no asyncio and never reads a clock: ``now`` is handed in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+
+from engine.media import FPS, AudioChunk, Float32, VideoFrame
+from engine.slots import RATE, SLOT_SAMPLES, SLOT_SECONDS, AudioLine, PlayoutStats, Slot
+
+__all__ = ["RATE", "SLOT_SAMPLES", "SLOT_SECONDS", "Playout", "PlayoutStats", "Slot"]
+
+_FADE = RATE // 50
+_TAIL = RATE // 400
+_BLEND = RATE // 200
+_MAX_FRAMES = 2 * FPS
+"""Pictures kept if nobody fetches them."""
+_QUIET_RMS = 0.01
+"""Slots below -40 dBFS may be dropped to shorten the delay."""
+_PATIENCE = 5 * FPS
+"""Slots over which slack is observed before the delay shrinks."""
+_MAX_MARGIN = 5
+_CALM = 30 * FPS
+"""Slots without a hold after which the safety margin shrinks by one."""
+
+
+class Playout:
+    """See the module's docstring.
+
+    Args:
+        preroll: frames that must be ready before content starts.
+        max_delay: seconds the stream may run behind the audio that has arrived.
+        idle: picture shown before the first frame arrives.
+
+    Raises:
+        ValueError: for a pre-roll below one frame or one that ``max_delay`` cannot hold.
+    """
+
+    def __init__(
+        self, preroll: int = 2, max_delay: float = 0.6, idle: VideoFrame | None = None
+    ) -> None:
+        if preroll < 1 or preroll * SLOT_SECONDS >= max_delay:
+            raise ValueError(f"pre-roll of {preroll} frames with a maximum delay of {max_delay} s")
+        self._preroll = preroll
+        self._max_depth = round(max_delay * RATE)
+        self._lock = threading.Lock()
+        self._stats = PlayoutStats()
+        self._lateness: deque[float] = deque(maxlen=10 * FPS)
+        self._shown = idle
+        self._origin: float | None = None
+        self._last_pts = -1
+        self._last_sample = 0.0
+        self._epoch = 0
+        self._position = 0
+        self._margin = 1
+        self._calm = 0
+        self._fade: Float32 | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._audio = AudioLine()
+        self._frames: dict[int, VideoFrame] = {}
+        self._next = 0
+        self._shown_pts = -1
+        self._playing = False
+        self._slack: deque[int] = deque(maxlen=_PATIENCE)
+
+    @property
+    def due(self) -> float | None:
+        """When the next slot should be fetched; None before the first one (any time is right)."""
+        with self._lock:
+            if self._origin is None:
+                return None
+            return self._origin + (self._last_pts + 1) * SLOT_SECONDS
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is anything to show yet."""
+        with self._lock:
+            return self._shown is not None or bool(self._frames)
+
+    @property
+    def position(self) -> int:
+        """Media frame index one past the last content that left; 0 before any."""
+        with self._lock:
+            return self._position
+
+    def stats(self) -> PlayoutStats:
+        """A copy of the counters and gauges."""
+        with self._lock:
+            copy = replace(self._stats)
+            copy.depth_ms = self._depth() * 1000 / RATE
+            if self._lateness:
+                copy.late_ms = float(np.percentile(self._lateness, 95)) * 1000
+            return copy
+
+    def push_audio(self, chunk: AudioChunk, epoch: int = 0) -> None:
+        """Queue audio on the session's media timeline. Gaps become silence.
+
+        Raises:
+            ValueError: unless the rate is 48 kHz.
+        """
+        if chunk.rate != RATE:
+            raise ValueError(f"playout runs at {RATE} Hz, the chunk at {chunk.rate} Hz")
+        with self._lock:
+            if not self._current(epoch):
+                return
+            if self._audio.empty:
+                self._next = chunk.pts // SLOT_SAMPLES
+            self._audio.push(chunk)
+            # Nobody fetches: keep what is newest.
+            self._jump_to_depth(self._max_depth + RATE)
+
+    def push_frame(self, frame: VideoFrame, epoch: int = 0) -> None:
+        """Queue a picture; its ``pts`` is the index of the slot of audio it belongs to."""
+        with self._lock:
+            if not self._current(epoch):
+                return
+            self._frames[frame.pts] = frame
+            if len(self._frames) > _MAX_FRAMES:
+                del self._frames[min(self._frames)]
+                self._stats.skipped += 1
+
+    def interrupt(self, epoch: int) -> None:
+        """Drop everything older than ``epoch``; an epoch already reached changes nothing."""
+        with self._lock:
+            if epoch > self._epoch:
+                self._begin(epoch)
+
+    def next_slot(self, now: float) -> Slot:
+        """The slot that is due.
+
+        Args:
+            now: seconds, from the clock that ``due`` is compared with.
+        """
+        with self._lock:
+            missed = self._tick(now)
+            if missed and self._playing:
+                self._jump(missed)
+            self._jump_to_depth(self._max_depth + 2 * SLOT_SAMPLES)
+            slot = self._content() if self._may_play() else self._silent()
+            self._last_sample = float(slot.audio[-1])
+            return slot
+
+    # Everything below runs under the lock.
+
+    def _current(self, epoch: int) -> bool:
+        if epoch < self._epoch:
+            self._stats.stale += 1
+            return False
+        if epoch > self._epoch:
+            self._begin(epoch)
+        return True
+
+    def _begin(self, epoch: int) -> None:
+        if self._playing:
+            ramp = np.linspace(1, 0, _FADE, dtype=np.float32)
+            self._fade = self._audio.peek(self._next)[:_FADE] * ramp
+        self._epoch = epoch
+        self._clear()
+
+    def _tick(self, now: float) -> int:
+        if self._origin is None:
+            self._origin = now
+        late = now - (self._origin + (self._last_pts + 1) * SLOT_SECONDS)
+        # Up to one slot late is sent at once; the epsilon keeps exact multiples on their slot.
+        missed = max(0, int(late / SLOT_SECONDS + 1e-6))
+        self._lateness.append(max(0.0, late))
+        self._last_pts += 1 + missed
+        self._stats.slots += 1
+        self._stats.missed += missed
+        return missed
+
+    def _depth(self) -> int:
+        return max(0, self._audio.end - self._next * SLOT_SAMPLES)
+
+    def _jump_to_depth(self, depth: int) -> None:
+        if self._depth() > depth:
+            self._jump((self._depth() - self._max_depth) // SLOT_SAMPLES)
+
+    def _jump(self, count: int) -> None:
+        """Skip content, but only as far as newer content is complete."""
+        target = self._next
+        while target < self._next + count and self._audio.ready(target + 1):
+            target += 1
+        count = target - self._next
+        if not count:
+            return
+        self._stats.jumped += count
+        self._skip_to(target)
+
+    def _skip_to(self, target: int) -> None:
+        """Go on at ``target``, blended over 5 ms from what would have been heard."""
+        if self._playing:
+            ramp = np.linspace(0, 1, _BLEND, dtype=np.float32)
+            before = self._audio.peek(self._next)[:_BLEND]
+            after = self._audio.slots.get(target)
+            if after is not None:
+                after[:_BLEND] = before * (1 - ramp) + after[:_BLEND] * ramp
+        self._audio.forget(target)
+        self._next = target
+
+    def _may_play(self) -> bool:
+        """Whether the next content leaves now."""
+        index = self._next
+        if not self._audio.ready(index):
+            return False
+        if not self._playing:
+            ready = sum(pts >= index for pts in self._frames)
+            self._playing = ready >= self._preroll or self._depth() > self._max_depth
+            return self._playing
+        # A newer frame says that this one will not come: waiting would be in vain.
+        if any(pts >= index for pts in self._frames) or self._depth() >= self._max_depth:
+            return True
+        self._stats.held += 1
+        self._slack.clear()
+        self._calm = 0
+        self._margin = min(self._margin + 1, _MAX_MARGIN)
+        return False
+
+    def _content(self) -> Slot:
+        self._trim()
+        index = self._next
+        self._next = self._position = index + 1
+        fresh = self._show(index)
+        self._stats.repeated += not fresh
+        audio = self._audio.take(index)
+        if self._fade is not None:
+            audio[:_FADE] += self._fade
+            self._fade = None
+        return Slot(self._last_pts, audio, self._shown, index, not fresh, False)
+
+    def _silent(self) -> Slot:
+        audio = np.zeros(SLOT_SAMPLES, np.float32)
+        if self._fade is not None:
+            audio[:_FADE] = self._fade
+            self._fade = None
+        else:
+            # Let the waveform come to rest instead of cutting it.
+            audio[:_TAIL] = self._last_sample * np.linspace(1, 0, _TAIL, dtype=np.float32)
+        self._stats.silence += 1
+        # Keep the face moving with late frames, but never show one before its sound.
+        fresh = self._playing and self._show(self._next - 1)
+        if self._shown is None and self._frames:
+            self._shown = self._frames[min(self._frames)]
+        return Slot(self._last_pts, audio, self._shown, None, not fresh, True)
+
+    def _show(self, index: int) -> bool:
+        """Make the newest frame up to ``index`` the picture; False if there is no newer one."""
+        due = sorted(pts for pts in self._frames if pts <= index)
+        if not due:
+            return False
+        frames = [self._frames.pop(pts) for pts in due]
+        newest = frames[-1]
+        self._stats.skipped += len(frames) - 1
+        if newest.pts <= self._shown_pts:
+            self._stats.skipped += 1
+            return False
+        self._stats.late += newest.pts < index
+        self._shown, self._shown_pts = newest, newest.pts
+        return True
+
+    def _trim(self) -> None:
+        """Drop the next slot if frames were early for long and nobody will hear it."""
+        index = self._next
+        self._slack.append(self._run_length(index) - 1)
+        self._calm += 1
+        if self._calm >= _CALM:
+            self._calm = 0
+            self._margin = max(1, self._margin - 1)
+        if len(self._slack) < _PATIENCE or min(self._slack) <= self._margin:
+            return
+        samples = self._audio.peek(index)
+        if float(np.sqrt(np.mean(np.square(samples)))) < _QUIET_RMS:
+            self._stats.trimmed += 1
+            self._skip_to(index + 1)
+            self._slack.clear()
+
+    def _run_length(self, index: int) -> int:
+        """Slots from ``index`` on that have both audio and frame."""
+        length = 0
+        while index + length in self._frames and self._audio.ready(index + length):
+            length += 1
+        return length

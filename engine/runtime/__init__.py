@@ -1,0 +1,1 @@
+"""Inference runtimes behind one interface. ``load.py`` is the only place that knows the list."""

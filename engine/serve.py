@@ -1,0 +1,76 @@
+"""``python -m engine.serve``: read the configuration, load, warm up, serve."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from engine.config import EngineConfig, load_config
+from engine.errors import EngineError
+
+_LEVELS = ("debug", "info", "warning", "error")
+_EPILOG = """\
+examples:
+  python -m engine.serve                                  default avatar, http://127.0.0.1:8080
+  python -m engine.serve --portrait me.jpg --port 9000
+  VIVACE_TOKEN=secret python -m engine.serve --host 0.0.0.0 --set server.sessions=4
+
+Every setting of the TOML file can be given with --set; docs/configuration.md lists them.
+"""
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.serve",
+        description="Serve a talking avatar over WebRTC: open the printed URL and speak.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, help="TOML file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--portrait", help="photo to use instead of the default avatar")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="TCP port (default 8080; 0 takes a free one)")
+    parser.add_argument("--log-level", default="info", choices=_LEVELS)
+    return parser
+
+
+def read_options(argv: list[str] | None) -> tuple[EngineConfig, str]:
+    """Configuration and log level from the command line.
+
+    Raises:
+        ConfigError: unknown or impossible settings.
+    """
+    options = _arguments().parse_args(argv)
+    settings = list(options.set)
+    for key, value in (
+        ("render.portrait", options.portrait),
+        ("server.host", options.host),
+        ("server.port", options.port),
+    ):
+        if value is not None:
+            settings.append(f"{key}={value}")
+    return load_config(options.config, settings), options.log_level
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server; returns the exit code."""
+    try:
+        config, level = read_options(argv)
+        logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        # Heavy imports come after the arguments, so that --help answers at once.
+        from engine.transport.signaling import serve
+
+        serve(config)
+    except EngineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

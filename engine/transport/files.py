@@ -1,0 +1,186 @@
+"""Sound from files, pictures and sound into MP4, motion into CSV or JSONL."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import av.error
+import cv2
+import numpy as np
+
+from engine.errors import MediaError
+from engine.media import FPS, AudioChunk, Float32, MotionFrame, VideoFrame
+from engine.motion.arkit import BLENDSHAPES
+
+POSE_COLUMNS = ("headYaw", "headPitch", "headRoll", "headX", "headY", "headZ")
+_PARTIAL = ".partial"
+
+
+def read_audio(path: Path) -> AudioChunk:
+    """Decode a whole sound file to mono float32 at its own rate. Any format FFmpeg knows.
+
+    Raises:
+        MediaError: missing, empty, not sound, or damaged beyond use.
+    """
+    if not path.is_file():
+        raise MediaError(f"there is no sound file at {path}")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path.name} is empty (0 bytes); record or export it again")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise MediaError(f"{path.name} holds no sound; give a wav, flac, mp3, ogg or mp4")
+            return _decode(container, path.name)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise MediaError(f"{path.name} cannot be read as sound: {error}") from error
+
+
+def _decode(container: av.container.InputContainer, name: str) -> AudioChunk:
+    planes = av.AudioResampler(format="fltp")
+    rate = container.streams.audio[0].rate
+    parts: list[Float32] = []
+    for frame in container.decode(audio=0):
+        frame.pts = None
+        # The mean of the channels: FFmpeg's own down-mix makes equal channels 3 dB louder.
+        parts += [f.to_ndarray().mean(0, dtype=np.float32) for f in planes.resample(frame)]
+    samples = np.concatenate([np.zeros(0, np.float32), *parts])
+    if not len(samples):
+        raise MediaError(f"{name} holds no samples")
+    return AudioChunk(samples, 0, rate)
+
+
+class Mp4Writer:
+    """H.264 and AAC into an MP4 that appears only when complete.
+
+    Args:
+        path: the target; written as ``NAME.partial`` until ``close``.
+        size: width and height in pixels, even.
+        audio: the whole sound, or None.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], audio: AudioChunk | None) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + _PARTIAL)
+        try:
+            self._container = av.open(str(self._partial), "w", format="mp4")
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(f"cannot write {path}: {error}") from error
+        self._video = self._container.add_stream("libx264", rate=FPS)
+        self._video.width, self._video.height = size
+        self._video.pix_fmt = "yuv420p"
+        self._video.options = {"crf": "18", "preset": "veryfast"}
+        self._audio = audio
+        self._sound = (
+            self._container.add_stream("aac", rate=48_000, layout="mono") if audio else None
+        )
+
+    def __enter__(self) -> Mp4Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._finish()
+            return
+        self._container.close()
+        self._partial.unlink(missing_ok=True)
+
+    def write(self, frame: VideoFrame) -> None:
+        """Append one picture."""
+        i420 = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        picture = av.VideoFrame.from_ndarray(i420, format="yuv420p")
+        picture.pts = frame.pts
+        picture.time_base = Fraction(1, FPS)
+        self._container.mux(self._video.encode(picture))
+
+    def _finish(self) -> None:
+        self._container.mux(self._video.encode(None))
+        if self._audio is not None and self._sound is not None:
+            sound = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(self._audio.samples[None]), format="fltp", layout="mono"
+            )
+            sound.sample_rate = self._audio.rate
+            resampler = av.AudioResampler(
+                format="fltp", layout="mono", rate=48_000, frame_size=self._sound.frame_size or 1024
+            )
+            for part in [*resampler.resample(sound), *resampler.resample(None)]:
+                self._container.mux(self._sound.encode(part))
+            self._container.mux(self._sound.encode(None))
+        self._container.close()
+        self._partial.replace(self._path)
+
+
+def write_motion(path: Path, frames: Iterable[MotionFrame]) -> None:
+    """Write motion as CSV or JSON lines, by the file's suffix.
+
+    CSV: Live Link Face's column order after ``Timecode`` and ``BlendshapeCount`` (61 floats: the 52
+    shapes, head yaw, pitch, roll, both eyes' yaw, pitch, roll), with head translation appended.
+    JSONL: ``{"time", "blendshapes": {name: value}, "rotation", "translation", "speech"}`` a line.
+
+    Raises:
+        MediaError: for another suffix.
+    """
+    if path.suffix not in (".csv", ".jsonl"):
+        raise MediaError(f"motion is written as .csv or .jsonl, not '{path.suffix}'")
+    partial = path.with_name(path.name + _PARTIAL)
+    with partial.open("w", newline="") as file:
+        if path.suffix == ".csv":
+            writer = csv.writer(file)
+            writer.writerow(["Timecode", "BlendshapeCount", *LIVE_LINK, *POSE_COLUMNS[3:]])
+            for frame in frames:
+                numbers = [*live_link(frame.values), *frame.values[55:58].tolist()]
+                writer.writerow([_timecode(frame.pts), 61, *(f"{n:.5f}" for n in numbers)])
+        else:
+            file.writelines(line + "\n" for line in _json_lines(frames))
+    partial.replace(path)
+
+
+def _json_lines(frames: Iterable[MotionFrame]) -> Iterator[str]:
+    for frame in frames:
+        values = [round(float(v), 5) for v in frame.values]
+        yield json.dumps(
+            {
+                "time": frame.pts / FPS,
+                "blendshapes": dict(zip(BLENDSHAPES, values[:52], strict=True)),
+                "rotation": values[52:55],
+                "translation": values[55:58],
+                "speech": round(frame.speech, 4),
+            }
+        )
+
+
+_EYES = ("Left", "Right")
+LIVE_LINK = (
+    *(name[0].upper() + name[1:] for name in BLENDSHAPES),
+    "HeadYaw", "HeadPitch", "HeadRoll",
+    *(f"{side}Eye{axis}" for side in _EYES for axis in ("Yaw", "Pitch", "Roll")),
+)  # fmt: skip
+"""Column names of Live Link Face's CSV: 61 floats."""
+_EYE_RANGE = 0.6
+"""Radians an eye turns at eyeLook weight 1 (about 35 degrees)."""
+
+
+def live_link(values: Float32) -> list[float]:
+    """The 61 Live Link floats of float32 [58]; eye angles are derived from the eyeLook shapes."""
+    shape = dict(zip(BLENDSHAPES, values[:52].tolist(), strict=True))
+    eyes = []
+    for side, inward in zip(_EYES, (-1.0, 1.0), strict=True):
+        yaw = inward * (shape[f"eyeLookIn{side}"] - shape[f"eyeLookOut{side}"]) * _EYE_RANGE
+        pitch = (shape[f"eyeLookDown{side}"] - shape[f"eyeLookUp{side}"]) * _EYE_RANGE
+        eyes += [yaw, pitch, 0.0]
+    return [*values[:55].tolist(), *eyes]
+
+
+def _timecode(index: int) -> str:
+    seconds, frame = divmod(index, FPS)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frame:02d}"
