@@ -1,14 +1,21 @@
-"""OpenVINO adapter: the embedded CPU default."""
+"""OpenVINO adapter: the embedded CPU default. The only module that may import ``openvino``."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
+
+# `import openvino` tells its vendor about the import through this package (docs/decisions/0003).
+# Vivace reports nothing to anybody: with the package out of reach, OpenVINO uses its own stub.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov  # noqa: E402 - after the line above, or it is too late
 
 from engine.errors import BackendError
 from engine.runtime.base import Array, TensorSpec, check_array, check_feeds
@@ -95,8 +102,14 @@ class OpenVinoBackend:
         return self._request
 
 
+@cache
+def _core() -> ov.Core:
+    """One for the process: each loads the CPU plugin anew."""
+    return ov.Core()
+
+
 def _open(path: Path, threads: int, precision: str) -> _Network:
-    core = ov.Core()
+    core = _core()
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
     # On a machine full of encoders and browsers, pinned threads wait for each other's core.
     options["ENABLE_CPU_PINNING"] = False

@@ -1,0 +1,1 @@
+"""Everything that happens before the product runs: corpus, teacher, training, evaluation."""
