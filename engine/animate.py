@@ -23,7 +23,9 @@ from engine.media import FPS, AudioChunk, MotionFrame, VideoFrame
 from engine.pipeline import build, load_networks
 from engine.render.avatar import Avatar
 from engine.stage import run
-from engine.transport.files import Mp4Writer, read_audio, write_motion
+from engine.transport.files import Mp4Writer, read_audio, write_motion, write_sheet
+
+_SHEET_FRAMES = 48
 
 
 def animate(
@@ -62,6 +64,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--audio", type=Path, required=True, help="wav, flac, mp3, ogg, mp4, ...")
     parser.add_argument("--out", type=Path, required=True, help="MP4 to write (512x512, 25 fps)")
     parser.add_argument("--motion", type=Path, help="also write ARKit motion: .csv or .jsonl")
+    parser.add_argument("--sheet", type=Path, help="also write a contact sheet: .png or .jpg")
     parser.add_argument("--config", type=Path, help="TOML file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. motion.steps=4"
@@ -74,23 +77,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _arguments().parse_args(argv)
     try:
-        config = load_config(options.config, options.set)
-        audio = read_audio(options.audio)
-        motion = _render(options, config, audio)
-        if options.motion:
-            write_motion(options.motion, motion)
+        _run(options)
     except EngineError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
 
 
-def _render(
-    options: argparse.Namespace, config: EngineConfig, audio: AudioChunk
-) -> list[MotionFrame]:
+def _run(options: argparse.Namespace) -> None:
+    audio = read_audio(options.audio)
     total = -(-len(audio.samples) * FPS // audio.rate)
+    every = max(1, total // _SHEET_FRAMES)
+    motion: list[MotionFrame] = []
+    sheet: list[VideoFrame] = []
+    config = load_config(options.config, options.set)
     frames = animate(options.portrait or default_portrait(), audio, config)
-    motion = []
     first = next(frames)  # every check of the inputs happens before a file is opened
     height, width = first.image.shape[:2]
     with (
@@ -100,8 +101,13 @@ def _render(
         for frame in chain([first], frames):
             writer.write(frame)
             motion.append(frame.motion)
+            if frame.pts % every == 0:
+                sheet.append(frame)
             bar.update()
-    return motion
+    if options.motion:
+        write_motion(options.motion, motion)
+    if options.sheet:
+        write_sheet(options.sheet, sheet)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def make_stages(
     return {
         "framer": Framer(rate),
         "features": Features(vad),
-        "motion": MotionWindow(networks.cmdt, config.motion),
+        "motion": MotionWindow(networks.cmdt.fork(), config.motion),
         "idle": Idle(config.motion.seed),
         "render": Renderer(networks.render, avatar),
     }

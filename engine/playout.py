@@ -3,7 +3,7 @@
 Audio is the master. It waits for its picture, so the whole stream runs behind the microphone by a
 delay that settles by itself and then stays:
 
-* Pre-roll: the first content leaves when ``preroll`` frames are ready.
+* Pre-roll: the first content leaves one slot after ``preroll`` frames are ready.
 * A frame is not ready in time: its audio is *held* one slot (silence, last frame), which makes the
   delay one slot longer and the next such miss less likely. At ``max_delay`` holding ends: audio
   goes on, the last frame is repeated, late frames are shown as they come.
@@ -82,6 +82,7 @@ class Playout:
         self._next = 0
         self._shown_pts = -1
         self._playing = False
+        self._waited = 0
         self._slack: deque[int] = deque(maxlen=_PATIENCE)
 
     @property
@@ -226,7 +227,9 @@ class Playout:
             return False
         if not self._playing:
             ready = sum(pts >= index for pts in self._frames)
-            self._playing = ready >= self._preroll or self._depth() > self._max_depth
+            self._waited += ready >= self._preroll
+            # Frames come in hops: starting at once would leave the next hop no time to be late.
+            self._playing = self._waited > self._margin or self._depth() >= self._max_depth
             return self._playing
         # A newer frame says that this one will not come: waiting would be in vain.
         if any(pts >= index for pts in self._frames) or self._depth() >= self._max_depth:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from engine.errors import MediaError
-from engine.media import FPS, AudioChunk, Float32, MotionFrame, VideoFrame
+from engine.media import FPS, AudioChunk, Float32, MotionFrame, UInt8, VideoFrame
 from engine.motion.arkit import BLENDSHAPES
 
 POSE_COLUMNS = ("headYaw", "headPitch", "headRoll", "headX", "headY", "headZ")
@@ -118,6 +118,35 @@ class Mp4Writer:
             self._container.mux(self._sound.encode(None))
         self._container.close()
         self._partial.replace(self._path)
+
+
+def write_sheet(path: Path, frames: Sequence[VideoFrame], columns: int = 8) -> None:
+    """Tile pictures at half size into one image, each with its time in the corner.
+
+    Raises:
+        MediaError: when there is nothing to tile or the suffix is no image format.
+    """
+    if not frames:
+        raise MediaError("a contact sheet needs at least one frame")
+    tiles = [_tile(frame) for frame in frames]
+    blank = np.zeros_like(tiles[0])
+    tiles += [blank] * (-len(tiles) % min(columns, len(tiles)))
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    bgr = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
+    try:
+        done = cv2.imwrite(str(path), bgr)
+    except cv2.error as error:
+        raise MediaError(f"cannot write {path}: give a .png or .jpg") from error
+    if not done:
+        raise MediaError(f"cannot write {path}")
+
+
+def _tile(frame: VideoFrame) -> UInt8:
+    height, width = frame.image.shape[:2]
+    small = cv2.resize(frame.image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    label = f"{float(frame.time):.2f}"
+    cv2.putText(small, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
+    return np.asarray(small, np.uint8)
 
 
 def write_motion(path: Path, frames: Iterable[MotionFrame]) -> None:

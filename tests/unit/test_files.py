@@ -16,7 +16,14 @@ from engine.errors import MediaError
 from engine.media import SAMPLE_RATE, AudioChunk, MotionFrame, VideoFrame
 from engine.motion.arkit import INDEX
 from engine.stage import run
-from engine.transport.files import LIVE_LINK, Mp4Writer, live_link, read_audio, write_motion
+from engine.transport.files import (
+    LIVE_LINK,
+    Mp4Writer,
+    live_link,
+    read_audio,
+    write_motion,
+    write_sheet,
+)
 
 
 def _tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:
@@ -151,3 +158,17 @@ def test_jsonl_goes_by_name(tmp_path: Path) -> None:
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"\.csv or \.jsonl"):
         write_motion(tmp_path / "motion.bvh", _motion())
+
+
+def test_contact_sheet(tmp_path: Path) -> None:
+    rest = MotionFrame(np.zeros(58, np.float32), 0.0, 0)
+    frames = [VideoFrame(np.full((64, 64, 3), 20 * i, np.uint8), rest, i) for i in range(10)]
+    path = tmp_path / "sheet.png"
+    write_sheet(path, frames, columns=4)
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert picture.shape == (3 * 32, 4 * 32, 3)
+    assert picture[28, 28].mean() == 0
+    assert picture[2 * 32 + 28, 32 + 28].mean() == pytest.approx(180, abs=1)
+    with pytest.raises(MediaError):
+        write_sheet(tmp_path / "sheet.nothing", frames)

@@ -1,0 +1,91 @@
+"""What the window does to the network's raw frames: lips that must touch do, the head is smooth.
+
+Both are linear or nearly so, know no state beyond what they are given, and use the draft frames
+beyond the hop, so they cost no delay.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from engine.face.rig import Rig
+from engine.face.topology import MOUTH_CENTRE
+from engine.media import Float32
+from engine.motion.arkit import INDEX, POSE
+
+_JAW, _CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
+_CLOSED_JAW = 0.09
+"""Most the jaw opens behind closed lips."""
+_CONTACT_FROM, _CONTACT_FULL = 0.35, 0.65
+_OPENERS = tuple(
+    INDEX[f"mouth{what}{side}"] for what in ("LowerDown", "UpperUp") for side in ("Left", "Right")
+)
+SMOOTH_PAST = 4
+"""Past frames the head's polynomial runs through, beside the new ones."""
+_DEGREE = 4
+
+
+@cache
+def _gap() -> Float32:
+    """Change of the lip gap per unit of each blendshape [52], inter-ocular units."""
+    upper, lower = MOUTH_CENTRE
+    deltas = Rig.load().deltas
+    row: Float32 = deltas[:, upper, 1] - deltas[:, lower, 1]
+    return row
+
+
+def seal(values: Float32, contact: Float32) -> Float32:
+    """Close the lips where they must touch.
+
+    The jaw is capped and covered by ``mouthClose``; whatever else parts the lips is cut back to
+    what the pressing shapes make up for.
+
+    Args:
+        values: float32 [T,58].
+        contact: float32 [T], probability that the lips touch; a smooth step around one half.
+
+    Returns:
+        float32 [T,58], a new array.
+    """
+    shut = values.copy()
+    shut[:, _JAW] = shut[:, _CLOSE] = np.minimum(values[:, _JAW], _CLOSED_JAW)
+    shut[:, list(_OPENERS)] = 0.0
+    weights = _gap().copy()
+    weights[[_JAW, _CLOSE]] = 0.0
+    parting = np.flatnonzero(weights > 0)
+    apart = shut[:, parting] @ weights[parting]
+    together = -(shut[:, :52] @ np.minimum(weights, 0.0))
+    shut[:, parting] *= np.clip(together / np.maximum(apart, 1e-6), 0.0, 1.0)[:, None]
+    share = np.clip((contact - _CONTACT_FROM) / (_CONTACT_FULL - _CONTACT_FROM), 0.0, 1.0)
+    share = (share * share * (3.0 - 2.0 * share))[:, None]
+    sealed: Float32 = (values * (1.0 - share) + shut * share).astype(np.float32)
+    return sealed
+
+
+@cache
+def _projection(past: int, new: int) -> Float32:
+    """Least-squares polynomial through ``past + new`` frames, read off at the new ones."""
+    times = np.linspace(-1.0, 1.0, past + new)
+    basis = np.polynomial.legendre.legvander(times, min(_DEGREE, past + new - 1))
+    rows: Float32 = (basis @ np.linalg.pinv(basis))[past:].astype(np.float32)
+    return rows
+
+
+def smooth_head(past: Float32, values: Float32) -> Float32:
+    """Replace the head's motion by a polynomial through past and new frames (Savitzky and Golay).
+
+    Args:
+        past: float32 [P,58], what came before; up to ``SMOOTH_PAST`` frames count.
+        values: float32 [T,58], drafts included.
+
+    Returns:
+        float32 [T,58], a new array.
+    """
+    out = values.copy()
+    pose = list(POSE)
+    past = past[-SMOOTH_PAST:]
+    joined = np.concatenate([past[:, pose], values[:, pose]])
+    out[:, pose] = _projection(len(past), len(values)) @ joined
+    return out

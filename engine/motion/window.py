@@ -1,0 +1,148 @@
+"""The sliding window: sound features in, motion out, one network call per hop.
+
+The network sees 32 past frames of its own motion (a clean prefix that is never regenerated) and
+fills 8 new ones. ``hop`` of them are final and come out; ``lookahead`` more have their sound
+already and steady the seam; the rest have no sound yet and are drafts. Hop and look-ahead are free
+at run time because the network was trained with every number of known frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+
+from engine.config import MotionConfig
+from engine.errors import ConfigError
+from engine.media import FPS, FeatureFrame, Float32, MotionFrame
+from engine.motion.condition import Conditions
+from engine.motion.diffusion import NoiseTape
+from engine.motion.refine import seal, smooth_head
+from engine.runtime.base import Array, Backend
+
+_SHAPES = 52  # the blendshapes, which live in [0, 1]
+_LIPS_LEAD = 2  # frames
+
+
+class MotionWindow:
+    """Stage from ``FeatureFrame`` to ``MotionFrame``.
+
+    Args:
+        backend: a ``cmdt_k*`` network; used by this stage alone (see ``Backend.fork``).
+        config: hop, look-ahead, guidance, seed.
+        conditions: reference, style, listening; replace ``conditions`` at any time.
+
+    Raises:
+        ConfigError: hop and look-ahead do not fit the network's window.
+    """
+
+    def __init__(
+        self, backend: Backend, config: MotionConfig, conditions: Conditions | None = None
+    ) -> None:
+        self.conditions = conditions or Conditions()
+        self._backend = backend
+        self._new, self._size = backend.inputs["noise"].shape[1:]
+        self._past = backend.inputs["past"].shape[1]
+        self._features = backend.inputs["audio"].shape[2]
+        if config.hop + config.lookahead > self._new:
+            raise ConfigError(
+                f"motion.hop {config.hop} + motion.lookahead {config.lookahead} exceed the "
+                f"network's {self._new} new frames"
+            )
+        self._hop = config.hop
+        self._ahead = config.lookahead
+        self._guidance = np.full((1,), config.guidance, np.float32)
+        self._tape = NoiseTape(config.seed, self._size)
+        self.reset()
+
+    @property
+    def lookahead(self) -> Fraction:
+        """The first frame of a hop waits for the rest of the hop and the look-ahead."""
+        return Fraction(self._hop - 1 + self._ahead, FPS)
+
+    def push(self, item: FeatureFrame, /) -> Iterable[MotionFrame]:
+        """Take one frame of sound; every ``hop``-th returns ``hop`` frames of motion."""
+        self._pending.append(item)
+        if len(self._pending) < self._hop + self._ahead:
+            return []
+        return self._emit(self._hop)
+
+    def flush(self) -> Iterable[MotionFrame]:
+        """Emit the tail, its missing look-ahead unknown."""
+        tail: list[MotionFrame] = []
+        while self._pending:
+            tail += self._emit(min(self._hop, len(self._pending)))
+        self.reset()
+        return tail
+
+    def reset(self) -> None:
+        """Forget sound and motion; the next frame continues from the portrait's own pose."""
+        self._pending: list[FeatureFrame] = []
+        self._heard = np.zeros((self._past, self._features), np.float32)
+        self._heard_known = np.zeros(self._past, np.float32)
+        self._moved = np.zeros((self._past, self._size), np.float32)
+        self._moved_known = np.zeros(self._past, np.float32)
+        self.resume_from(self.conditions.reference)
+
+    def resume_from(self, values: Float32) -> None:
+        """Continue from a pose: forget the motion so far, as if the last frame had been ``values``.
+
+        After an interruption, ``reset`` and then pass the last frame that was shown.
+
+        Args:
+            values: float32 [58].
+        """
+        self._moved[:] = 0.0
+        self._moved_known[:] = 0.0
+        self._moved[-1] = values
+        self._moved_known[-1] = 1.0
+
+    def _emit(self, count: int) -> list[MotionFrame]:
+        frames = self._pending[:count]
+        # Lips move before the sound they make: speech heard ahead counts already.
+        speeches = [
+            max(frame.speech for frame in self._pending[i : i + 1 + _LIPS_LEAD])
+            for i in range(count)
+        ]
+        values = self._refined()[:count]
+        heard = np.stack([frame.values for frame in frames])
+        self._heard = np.concatenate([self._heard[count:], heard])
+        self._heard_known = np.concatenate([self._heard_known[count:], np.ones(count, np.float32)])
+        self._moved = np.concatenate([self._moved[count:], values])
+        self._moved_known = np.concatenate([self._moved_known[count:], np.ones(count, np.float32)])
+        self._pending = self._pending[count:]
+        return [
+            MotionFrame(row.copy(), speech, frame.pts, frame.rate)
+            for row, speech, frame in zip(values, speeches, frames, strict=True)
+        ]
+
+    def _refined(self) -> Float32:
+        """All new frames [N,58] of one network call, drafts included."""
+        outputs = self._backend.run(self._feeds())
+        known = int(self._moved_known.sum())
+        values = smooth_head(self._moved[len(self._moved) - known :], outputs["motion"][0])
+        values[:, :_SHAPES] = values[:, :_SHAPES].clip(0.0, 1.0)
+        return seal(values, outputs["contact"][0])
+
+    def _feeds(self) -> dict[str, Array]:
+        """Inputs of one call; the pending frames' sound is known, the rest of the window is not."""
+        known = self._pending[: self._new]
+        audio = np.zeros((self._past + self._new, self._features), np.float32)
+        audio[: self._past] = self._heard
+        audio[self._past : self._past + len(known)] = [frame.values for frame in known]
+        audio_known = np.zeros(self._past + self._new, np.float32)
+        audio_known[: self._past] = self._heard_known
+        audio_known[self._past : self._past + len(known)] = 1.0
+        state = self.conditions.state(max(frame.speech for frame in known))
+        return {
+            "past": self._moved[None],
+            "past_known": self._moved_known[None],
+            "audio": audio[None],
+            "audio_known": audio_known[None],
+            "reference": self.conditions.reference[None],
+            "state": state[None],
+            "style": self.conditions.style[None],
+            "guidance": self._guidance,
+            "noise": self._tape.window(known[0].pts, self._new)[None],
+        }

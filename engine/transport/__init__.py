@@ -1,0 +1,1 @@
+"""WebRTC and HTTP: the only place that knows PyAV, aiortc and asyncio."""

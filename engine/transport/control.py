@@ -1,0 +1,90 @@
+"""The data channel beside the media: JSON messages both ways.
+
+From the client: ``{"type": "interrupt"}``, ``{"type": "subscribe", "motion": true}``,
+``{"type": "ping", "t": any}``. To the client: ``stats`` once a second, ``motion`` for every new
+picture if subscribed, ``pong``, and ``error`` with a message before the session is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from aiortc import RTCDataChannel
+
+from engine.slots import Slot
+
+log = logging.getLogger(__name__)
+
+_MAX_BUFFERED = 64 * 1024
+"""Bytes waiting in the channel above which motion is left out."""
+_MAX_MESSAGE = 4096
+
+
+class Control:
+    """All data channels of one peer.
+
+    Args:
+        interrupt: what to do on a barge-in.
+    """
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        self._interrupt = interrupt
+        self._channels: list[RTCDataChannel] = []
+        self._motion: set[RTCDataChannel] = set()
+
+    def attach(self, channel: RTCDataChannel) -> None:
+        """Serve a channel the peer has opened."""
+        self._channels.append(channel)
+        channel.on("message", lambda message: self._receive(channel, message))
+        channel.on("close", lambda: self._detach(channel))
+
+    def send(self, kind: str, **fields: object) -> None:
+        """Send a message on every open channel."""
+        text = json.dumps({"type": kind, **fields})
+        for channel in self._channels:
+            self._write(channel, text)
+
+    def slot(self, slot: Slot) -> None:
+        """Tell subscribers about the motion of a picture that leaves now."""
+        if not self._motion or slot.frame is None or slot.repeated:
+            return
+        motion = slot.frame.motion
+        text = json.dumps(
+            {
+                "type": "motion",
+                "pts": slot.frame.pts,
+                "slot": slot.pts,
+                "speech": round(motion.speech, 3),
+                "values": [round(float(value), 4) for value in motion.values],
+            }
+        )
+        for channel in list(self._motion):
+            if channel.bufferedAmount < _MAX_BUFFERED:
+                self._write(channel, text)
+
+    def _write(self, channel: RTCDataChannel, text: str) -> None:
+        if channel.readyState == "open":
+            channel.send(text)
+
+    def _detach(self, channel: RTCDataChannel) -> None:
+        self._motion.discard(channel)
+        if channel in self._channels:
+            self._channels.remove(channel)
+
+    def _receive(self, channel: RTCDataChannel, message: str | bytes) -> None:
+        try:
+            if len(message) > _MAX_MESSAGE:
+                raise ValueError("too long")
+            content = json.loads(message)
+            kind = content["type"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self._write(channel, json.dumps({"type": "error", "message": "not understood"}))
+            return
+        if kind == "interrupt":
+            self._interrupt()
+        elif kind == "subscribe":
+            (self._motion.add if content.get("motion") else self._motion.discard)(channel)
+        elif kind == "ping":
+            self._write(channel, json.dumps({"type": "pong", "t": content.get("t")}))

@@ -1,0 +1,91 @@
+"""What is changed inside aiortc and aioice, all of it in one place.
+
+These are private names, so the versions are pinned and ``install`` refuses to run if one is gone.
+``tests/unit/test_transport_hooks.py`` checks that each hook is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import aioice.ice
+import aiortc.rtcdtlstransport
+import aiortc.rtcrtpreceiver
+import aiortc.rtcrtpsender
+import aiortc.rtp
+from aiortc.jitterbuffer import JitterBuffer
+
+from engine.errors import EngineError
+from engine.transport.encoder import make_encoder
+from engine.transport.jitter import AudioJitterBuffer
+from engine.transport.opus import audio_level_dbov
+
+_CIPHERS = b":".join(
+    f"ECDHE-{kind}-{suite}".encode()
+    for kind in ("ECDSA", "RSA")
+    for suite in ("AES128-GCM-SHA256", "CHACHA20-POLY1305", "AES128-SHA", "AES256-SHA")
+)
+LOOPBACK = "127.0.0.1"
+
+_installed: dict[str, Any] = {}
+
+
+def jitter_buffer(
+    capacity: int, prefetch: int = 0, is_video: bool = False
+) -> JitterBuffer | AudioJitterBuffer:
+    """What a receiver gets for its packets: ours for audio, aiortc's for video."""
+    return JitterBuffer(capacity, prefetch, is_video) if is_video else AudioJitterBuffer()
+
+
+def install(addresses: Callable[[list[str]], list[str]] = lambda found: found) -> None:
+    """Put our parts in place of aiortc's, for the whole process. May be called again.
+
+    Args:
+        addresses: from the host addresses aioice found to those ICE should offer; aioice itself
+            never offers 127.0.0.1.
+
+    Raises:
+        EngineError: if this aiortc is not the one the hooks were written for.
+    """
+    _replace(aiortc.rtcrtpreceiver, "JitterBuffer", lambda _: jitter_buffer)
+    _replace(aiortc.rtcrtpsender, "get_encoder", lambda _: make_encoder)
+    _replace(aiortc.rtp, "compute_audio_level_dbov", lambda _: audio_level_dbov)
+    _replace(aiortc.rtcdtlstransport.RTCCertificate, "_create_ssl_context", _with_rsa)
+    _replace(
+        aioice.ice,
+        "get_host_addresses",
+        lambda original: lambda use_ipv4, use_ipv6: addresses(original(use_ipv4, use_ipv6)),
+    )
+
+
+def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    key = f"{owner.__name__}.{name}"
+    if key not in _installed:
+        if not hasattr(owner, name):
+            raise EngineError(
+                f"this aiortc has no {key}; install the version that pyproject.toml pins"
+            )
+        _installed[key] = getattr(owner, name)
+    setattr(owner, name, make(_installed[key]))
+
+
+def _with_rsa(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Accept peers with RSA certificates as well (GStreamer, FFmpeg)."""
+
+    def create(self: Any, srtp_profiles: Any) -> Any:
+        context = original(self, srtp_profiles=srtp_profiles)
+        context.set_cipher_list(_CIPHERS)
+        return context
+
+    return create
+
+
+def only_loopback(_found: list[str]) -> list[str]:
+    """Offer 127.0.0.1 alone: for a server that must not be reached from elsewhere."""
+    return [LOOPBACK]
+
+
+def and_loopback(found: list[str]) -> list[str]:
+    """Offer everything, and 127.0.0.1 for browsers on this machine."""
+    return [*found, LOOPBACK]

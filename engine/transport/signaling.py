@@ -1,0 +1,89 @@
+"""Runs the web server: event loop, threads, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import ssl
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from engine.app import Engine
+from engine.config import EngineConfig, ServerConfig, token
+from engine.errors import ConfigError
+from engine.transport.access import check_exposure
+from engine.transport.routes import create_app
+
+log = logging.getLogger(__name__)
+
+_SHUTDOWN_SECONDS = 10.0
+
+
+def serve(config: EngineConfig) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: open to the network without a token; address in use; unreadable certificate.
+        EngineError: when the engine cannot start.
+    """
+    secret = token()
+    check_exposure(config.server, secret)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, secret))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop
+    import uvloop
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(config: EngineConfig, secret: str) -> None:
+    loop = asyncio.get_running_loop()
+    # aiortc encodes in the loop's default threads; nothing heavy may share them.
+    loop.set_default_executor(ThreadPoolExecutor(4 + 2 * config.server.sessions, "transport"))
+    stop = asyncio.Event()
+    if sys.platform != "win32":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+    engine = Engine(config)
+    runner = web.AppRunner(
+        create_app(engine, config.server, secret),
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        log.info("open %s", await _listen(runner, config.server))
+        starting = loop.run_in_executor(None, engine.start)
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()  # raises what went wrong
+        await waiting
+    finally:
+        await runner.cleanup()
+        engine.close()
+
+
+async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
+    context = None
+    try:
+        if config.tls_cert:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(config.tls_cert, config.tls_key)
+        site = web.TCPSite(runner, config.host, config.port, ssl_context=context)
+        await site.start()
+    except OSError as error:  # ssl.SSLError is one too
+        where = f"{config.host}:{config.port}"
+        raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from error
+    host, port = runner.addresses[0][:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if context else 'http'}://{shown}:{port}"

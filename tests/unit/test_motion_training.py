@@ -1,0 +1,242 @@
+"""Training windows, losses, the loop and the metrics, on a small synthetic corpus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.media import SAMPLES_PER_FRAME
+from engine.motion.arkit import INDEX
+from engine.motion.diffusion import interpolate
+from engine.motion.network import CMDT, Condition, Dims
+from training.motion import losses, metrics
+from training.motion.checkpoint import load_network
+from training.motion.data import Clips, Drops, Windows, load_clips, measure_scale
+from training.motion.ema import Ema
+from training.motion.objective import (
+    draw_steps,
+    guided,
+    held_out_check,
+    student_objective,
+    teacher_objective,
+)
+from training.motion.train import Plan, Trainer
+
+torch.set_num_threads(1)  # more only fight each other at this size
+
+TINY = Dims(width=16, layers=1, heads=2)
+JAW = INDEX["jawOpen"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six clips whose jaw follows the loudness of noise."""
+    folder: Path = tmp_path_factory.mktemp("corpus")
+    (folder / "clips").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        frames = 90 + 10 * index
+        loud = np.clip(np.convolve(rng.standard_normal(frames), np.ones(4) / 2, "same"), 0, 2)
+        noise = rng.standard_normal(frames * SAMPLES_PER_FRAME)
+        audio = np.repeat(loud, SAMPLES_PER_FRAME) * noise * 0.05
+        motion = np.zeros((frames, 58))
+        motion[:, JAW] = 0.3 * loud
+        motion[:, 52] = 0.001 * np.cumsum(rng.standard_normal(frames))
+        np.savez(
+            folder / "clips" / f"{index:05d}.npz",
+            audio=np.round(audio.clip(-1, 1) * 32767).astype(np.int16),
+            motion=motion.astype(np.float16),
+            viseme=(loud > 0.3).astype(np.int8),
+            speaking=(loud > 0.1).astype(np.uint8),
+            closure=(loud == 0).astype(np.uint8),
+            voice=np.array(f"v{index}"),
+            style=np.full(16, index, np.float32),
+            meta=np.array(json.dumps({"split": "dev" if index == 5 else "train"})),
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(corpus: Path) -> Clips:
+    return load_clips(corpus, "train", 1, corpus / "cache")
+
+
+def windows(clips: Clips, **drops: float) -> Windows:
+    return Windows(clips, measure_scale(clips, TINY), TINY, Drops(**drops), seed=3)  # type: ignore[arg-type]
+
+
+def test_clips_keep_their_borders(clips: Clips, corpus: Path) -> None:
+    assert clips.length.tolist() == [90, 100, 110, 120, 130]
+    assert clips.start.tolist() == [0, 90, 190, 300, 420]
+    assert [f.shape for f in clips.features] == [(550, 320)] * 2
+    assert not np.array_equal(clips.features[0], clips.features[1])  # augmented
+    with pytest.raises(FileNotFoundError, match="no test clips"):
+        load_clips(corpus, "test", 0, corpus / "cache")
+
+
+def test_windows_never_reach_into_the_neighbouring_clip(clips: Clips) -> None:
+    source = windows(clips, sound=0, no_past=0, short_past=0, noise=0, style=0)
+    batch = source.draw(400)
+    condition = batch.condition
+    known = condition.past_known.numpy()
+    assert (np.diff(known, axis=1) >= 0).all()  # known frames are the latest
+    assert 0 < (known.sum(1) < TINY.past).mean() < 1
+    style = condition.style[:, 0].numpy().astype(int)
+    whole = torch.cat([condition.past, batch.clean], 1)
+    motion = torch.from_numpy(clips.motion)
+    for row in range(50):
+        start, length = clips.start[style[row]], clips.length[style[row]]
+        own = source.scale.motion(motion[start : start + length])
+        frames = whole[row, TINY.past - int(known[row].sum()) :]
+        match = own.unfold(0, len(frames), 1).transpose(1, 2)
+        assert (match - frames).abs().amax((1, 2)).min() < 1e-5
+
+
+def test_sound_beyond_the_known_frames_is_flagged_and_unscored(clips: Clips) -> None:
+    batch = windows(clips, sound=0).draw(300)
+    heard = batch.heard.sum(1)
+    assert set(heard.tolist()) == set(range(1, 9))
+    assert (heard == 4).float().mean() > 0.35  # the default hop and look-ahead
+    assert ((batch.viseme[:, TINY.past :] >= 0).float() == batch.heard).all()
+    muted = windows(clips, sound=1.0).draw(20)
+    assert not muted.condition.audio_known.any()
+
+
+def test_losses_vanish_at_the_truth_and_only_there(clips: Clips) -> None:
+    source = windows(clips)
+    batch = source.draw(32)
+    groups, opening = losses.group_weights(), losses.opening_vector(source.scale)
+    noise, time = losses.draw_noise(32, TINY.new), torch.full((32,), 0.5)
+    noisy = interpolate(batch.clean, noise, 0.5)
+    perfect = losses.dynamics(batch.clean - noise, noisy, time, batch, opening, groups)
+    assert max(float(v) for v in perfect.values()) < 1e-9
+    off = losses.dynamics(batch.clean - noise + 0.5, noisy, time, batch, opening, groups)
+    assert min(float(off[k]) for k in ("opening", "speed", "acceleration")) > 1e-4
+    early = losses.dynamics(noise, noisy, 0 * time, batch, opening, groups)
+    assert not any(float(v) for v in early.values())
+
+
+def test_opening_vector_is_the_rigs_gap(clips: Clips) -> None:
+    scale = measure_scale(clips, TINY)
+    vector = losses.opening_vector(scale)
+    values = np.zeros((2, 58), np.float32)
+    values[1, JAW], values[1, INDEX["mouthFunnel"]] = 0.3, 0.2
+    gap = np.diff(metrics.opening(values))[0]
+    normal = torch.from_numpy(np.diff(values, axis=0)[0]) / scale.motion_std
+    jaw = np.zeros((2, 58), np.float32)
+    jaw[1, JAW] = scale.motion_std[JAW]
+    unit = np.diff(metrics.opening(jaw))[0]
+    assert float(normal @ vector) == pytest.approx(gap / unit, rel=1e-3)
+
+
+def test_times_reach_the_start_and_steps_stay_on_their_grid() -> None:
+    torch.manual_seed(0)
+    times = losses.draw_times(20_000)
+    assert 0.09 < float((times < 0.05).float().mean()) < 0.12
+    time, step = draw_steps(5000)
+    assert (time + step <= 1 + 1e-6).all()
+    assert torch.equal((time / step).round() * step, time)
+    assert set(step.tolist()) == {0.125, 0.25, 0.5, 1.0}
+
+
+def test_guidance_of_one_changes_nothing_and_two_doubles_the_effect(clips: Clips) -> None:
+    torch.manual_seed(0)
+    network = CMDT(TINY).eval()
+    torch.nn.init.normal_(network.lips.outer.weight)
+    torch.nn.init.normal_(network.modulation.weight)
+    batch = windows(clips, sound=0).draw(4)
+    noisy, time, step = torch.randn(4, TINY.new, 58), torch.rand(4), torch.zeros(4)
+    given: Condition = batch.condition
+    with torch.no_grad():
+        heard, _ = network(noisy, time, step, given)
+        deaf, _ = network(noisy, time, step, given._replace(audio_known=0 * given.audio_known))
+        one = guided(network, noisy, time, given, torch.ones(4))
+        two = guided(network, noisy, time, given, 2 * torch.ones(4))
+    torch.testing.assert_close(one, heard, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(two - deaf, 2 * (heard - deaf), atol=1e-5, rtol=1e-4)
+
+
+def test_ema_follows_slowly() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    ema = Ema(layer, 0.9)
+    torch.nn.init.ones_(layer.weight)
+    for _ in range(3):
+        ema.update(layer)
+    # decays (1+n)/(10+n) for n = 1..3: 1 - 2/11 * 3/12 * 4/13
+    assert float(ema.network.weight) == pytest.approx(1 - 2 / 11 * 3 / 12 * 4 / 13)
+
+
+def test_teacher_and_student_learn_and_resume(clips: Clips, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = windows(clips)
+    scale, target = source.scale, tmp_path / "teacher.pt"
+    plan = Plan(steps=60, minutes=5, batch=16, rate=3e-3, warmup=5, log_every=20, check_every=20)
+    trainer = Trainer(CMDT(TINY), scale, plan, {"shortcut": False}, target)
+    check = held_out_check(source, (2,), shortcut=False, batches=1, size=32)
+    trainer.run(source, teacher_objective(scale, False), losses.Weights(), check)
+    lines = [json.loads(x) for x in target.with_suffix(".jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines] == [20, 40, 60]
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
+    assert {"r2", "gap2", "viseme", "closure"} <= set(lines[-1])
+
+    longer = Plan(steps=70, minutes=5, batch=16, log_every=10)
+    again = Trainer(CMDT(TINY), scale, longer, {"shortcut": False}, target)
+    again.resume()
+    assert again.progress.step == 60
+    for one, two in zip(again.network.parameters(), trainer.network.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+    again.run(source, teacher_objective(scale, False), losses.Weights(), check)
+    assert again.progress.step == 70
+
+    teacher, _, _ = load_network(target)
+    student, _, _ = load_network(target)
+    distilled = Trainer(
+        student.train(), scale, Plan(steps=20, batch=16, log_every=10), {"shortcut": True},
+        tmp_path / "student.pt",
+    )  # fmt: skip
+    objective = student_objective(scale, teacher, distilled.ema, False)
+    distilled.run(source, objective, losses.Weights(), check)
+    assert load_network(tmp_path / "student.pt")[2]["shortcut"] is True
+    moved = [
+        float((a - b).abs().max().detach())
+        for a, b in zip(student.parameters(), teacher.parameters(), strict=True)
+    ]
+    assert max(moved) > 1e-4
+
+
+def test_metrics_on_known_motion() -> None:
+    rng = np.random.default_rng(0)
+    motion = np.zeros((400, 58), np.float32)
+    motion[:, JAW] = 0.2 + 0.1 * np.sin(np.arange(400) / 3)
+    gap = metrics.opening(motion)
+    assert metrics.correlation(gap, gap) == (pytest.approx(1), 0)
+    assert metrics.correlation(gap[:-3], gap[3:])[1] == 3  # the first comes later
+    closure = np.zeros(400, np.uint8)
+    closure[50:55] = closure[80:82] = 1
+    assert metrics.closures_met(gap, closure) == (0, 2)
+    motion[52, INDEX["mouthClose"]] = motion[52, JAW]
+    assert metrics.closures_met(metrics.opening(motion), closure) == (1, 2)
+    for start in (100, 200, 300):
+        motion[start : start + 3, [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]] = 1
+    assert metrics.blinks_per_minute(motion) == pytest.approx(3 / (400 / 25 / 60))
+    assert metrics.dynamics(motion * 2, motion)["lips_velocity_ratio"] == pytest.approx(2)
+    assert metrics.lip_error(motion, motion) == 0
+    walk = np.cumsum(rng.standard_normal((400, 58)), 0).astype(np.float32)
+    walk += np.repeat(rng.standard_normal((100, 58)) * 20, 4, 0).astype(np.float32)
+    assert metrics.seam_ratio(walk, 4) > 2
+    assert 0.8 < metrics.seam_ratio(rng.standard_normal((4000, 58)).astype(np.float32), 4) < 1.2
+
+
+def test_frechet_sees_shift_and_shrinkage() -> None:
+    rng = np.random.default_rng(1)
+    real = [np.cumsum(rng.standard_normal((300, 58)), 0).astype(np.float32) for _ in range(6)]
+    scale = np.concatenate(real).std(0)
+    same = metrics.frechet(real, real, scale)
+    assert same == pytest.approx(0, abs=1e-6)
+    assert metrics.frechet([r * 0.5 for r in real], real, scale) > 0.1
+    assert metrics.frechet([r + scale for r in real], real, scale) > 0.1

@@ -1,0 +1,171 @@
+"""The sliding window against a backend that shows what it was fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.config import MotionConfig
+from engine.errors import ConfigError
+from engine.media import FPS, FeatureFrame, MotionFrame
+from engine.motion.condition import IDLE, LISTENING, SPEAKING, Conditions
+from engine.motion.network import Dims
+from engine.motion.unrolled import input_specs, output_specs
+from engine.motion.window import MotionWindow
+from engine.runtime.base import Array, Backend, TensorSpec, check_feeds
+from engine.stage import run
+
+DIMS = Dims()
+
+
+class Mirror:
+    """Answers with a mixture of everything it was given, frame by frame, and keeps the feeds."""
+
+    inputs: Mapping[str, TensorSpec] = input_specs(DIMS)
+    outputs: Mapping[str, TensorSpec] = output_specs(DIMS)
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Array]] = []
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        feeds = check_feeds("mirror", feeds, {}, self.inputs)
+        self.calls.append({name: value.copy() for name, value in feeds.items()})
+        heard = (feeds["audio"] * feeds["audio_known"][..., None])[:, DIMS.past :]
+        motion = 0.3 * feeds["noise"] + 0.5 * feeds["past"][:, -1:]
+        motion = motion + 0.2 * heard[..., : DIMS.motion]
+        return {
+            "motion": motion.astype(np.float32),
+            "contact": np.zeros((1, DIMS.new), np.float32),
+        }
+
+
+def window(hop: int, lookahead: int, seed: int = 0) -> tuple[MotionWindow, Mirror]:
+    mirror = Mirror()
+    config = MotionConfig(hop=hop, lookahead=lookahead, seed=seed)
+    return MotionWindow(cast("Backend", mirror), config), mirror
+
+
+def sound(count: int, first: int = 0) -> list[FeatureFrame]:
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((count, 320)).astype(np.float32)
+    return [FeatureFrame(row, float(i % 7 > 3), first + i) for i, row in enumerate(rows)]
+
+
+def values(frames: list[MotionFrame]) -> np.ndarray:
+    return np.stack([frame.values for frame in frames])
+
+
+MODES = st.tuples(st.integers(1, 8), st.integers(0, 6)).filter(lambda m: sum(m) <= 8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(MODES, st.integers(1, 45), st.integers(0, 1000))
+def test_every_frame_comes_out_once_and_on_time(
+    mode: tuple[int, int], count: int, first: int
+) -> None:
+    stage, _ = window(*mode)
+    out: list[MotionFrame] = []
+    worst = Fraction(0)
+    for item in sound(count, first):
+        for made in stage.push(item):
+            worst = max(worst, Fraction(item.pts - made.pts, FPS))
+            out.append(made)
+    if out:
+        assert worst == stage.lookahead == Fraction(mode[0] - 1 + mode[1], FPS)
+    out += stage.flush()
+    assert [f.pts for f in out] == list(range(first, first + count))
+    assert all(f.values.min(initial=0, where=np.arange(58) < 52) >= 0 for f in out)
+
+
+@settings(max_examples=15, deadline=None)
+@given(MODES, st.integers(1, 30), st.integers(1, 30))
+def test_longer_input_never_changes_what_is_out(
+    mode: tuple[int, int], count: int, more: int
+) -> None:
+    items = sound(count + more)
+    short, _ = window(*mode)
+    early = [f for item in items[:count] for f in short.push(item)]
+    whole = list(run(window(*mode)[0], items))
+    if early:
+        np.testing.assert_array_equal(values(early), values(whole)[: len(early)])
+
+
+def test_the_network_hears_exactly_hop_and_lookahead() -> None:
+    stage, mirror = window(2, 3)
+    items = sound(40)
+    list(run(stage, items))
+    call = mirror.calls[10]
+    assert call["audio_known"][0, DIMS.past :].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+    np.testing.assert_array_equal(call["audio"][0, DIMS.past : DIMS.past + 5, :3],
+                                  [f.values[:3] for f in items[20:25]])  # fmt: skip
+    assert call["audio_known"][0, : DIMS.past].sum() == 20
+    last = mirror.calls[-1]["audio_known"][0, DIMS.past :]
+    assert last.sum() < 5  # the tail has no look-ahead left, and says so
+
+
+def test_the_past_is_its_own_output() -> None:
+    stage, mirror = window(2, 2)
+    made = values(list(run(stage, sound(60))))
+    past = mirror.calls[20]["past"][0]
+    np.testing.assert_array_equal(past, made[40 - DIMS.past : 40])
+    assert mirror.calls[20]["past_known"].all()
+
+
+def test_overlapping_windows_meet_the_same_noise() -> None:
+    stage, mirror = window(3, 2)
+    list(run(stage, sound(30)))
+    np.testing.assert_array_equal(mirror.calls[4]["noise"][0, 3:], mirror.calls[5]["noise"][0, :-3])
+
+
+def test_sessions_differ_by_seed_only() -> None:
+    items = sound(20)
+    one, two, other = (values(list(run(window(2, 2, s)[0], items))) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_a_new_stream_starts_at_rest_and_resumes_where_told() -> None:
+    stage, mirror = window(1, 0)
+    items = sound(6)
+    list(stage.push(items[0]))
+    assert mirror.calls[0]["past_known"][0].tolist() == [0] * 31 + [1]
+    assert not mirror.calls[0]["past"].any()
+    stage.reset()
+    pose = np.linspace(0, 1, 58).astype(np.float32)
+    stage.resume_from(pose)
+    list(stage.push(items[1]))
+    np.testing.assert_array_equal(mirror.calls[1]["past"][0, -1], pose)
+    assert mirror.calls[1]["past_known"].sum() == 1
+    assert mirror.calls[1]["audio_known"][0, : DIMS.past].sum() == 0
+
+
+def test_state_follows_speech() -> None:
+    stage, mirror = window(1, 0)
+    for speech, expected in ((0.9, SPEAKING), (0.1, IDLE)):
+        list(stage.push(FeatureFrame(np.zeros(320, np.float32), speech, 0)))
+        assert mirror.calls[-1]["state"][0].argmax() == expected
+    stage.conditions = Conditions(listening=True)
+    list(stage.push(FeatureFrame(np.zeros(320, np.float32), 0.1, 0)))
+    assert mirror.calls[-1]["state"][0].argmax() == LISTENING
+
+
+def test_speech_is_carried_from_the_frames_heard_ahead() -> None:
+    stage, _ = window(2, 2)
+    zero = np.zeros(320, np.float32)
+    items = [FeatureFrame(zero, float(i == 9), i) for i in range(20)]
+    made = [f.speech for f in run(stage, items)]
+    assert [i for i, s in enumerate(made) if s > 0] == [7, 8, 9]
+
+
+def test_a_window_too_long_for_the_network_is_refused() -> None:
+    class Short(Mirror):
+        inputs = input_specs(Dims(new=4))
+
+    with pytest.raises(ConfigError, match="4 new frames"):
+        MotionWindow(cast("Backend", Short()), MotionConfig(hop=3, lookahead=2))

@@ -1,0 +1,237 @@
+"""Bitrate ladder, encoders, and the hooks that put them in aiortc's place."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import aioice.ice
+import aiortc.rtcdtlstransport
+import aiortc.rtcrtpreceiver
+import aiortc.rtcrtpsender
+import aiortc.rtp
+import av
+import numpy as np
+import pytest
+from aiortc import RTCCertificate
+from aiortc.codecs import CODECS
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.codecs.vpx import Vp8Decoder, VpxPayloadDescriptor
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from OpenSSL import SSL
+
+from engine.clock import ManualClock
+from engine.media import Float32, MotionFrame, UInt8, VideoFrame
+from engine.transport import hooks
+from engine.transport.bitrate import LADDER, BitrateLadder
+from engine.transport.encoder import SEND_STATS, SendStats, VideoEncoder, make_encoder, yuv420
+from engine.transport.jitter import AudioJitterBuffer
+from engine.transport.opus import OpusEncoder, audio_level_dbov
+from engine.transport.tracks import audio_frame, video_frame
+from tests.fakes import speechlike
+
+ORIGINAL_LEVEL = hooks._installed.get(
+    "aiortc.rtp.compute_audio_level_dbov", aiortc.rtp.compute_audio_level_dbov
+)
+
+
+def codec(name: str) -> RTCRtpCodecParameters:
+    kind = name.split("/")[0]
+    return next(c for c in CODECS[kind] if c.mimeType.lower() == name.lower())
+
+
+def picture(shift: int) -> UInt8:
+    """A smooth picture that moves."""
+    y, x = np.mgrid[0:512, 0:512]
+    waves = [np.sin((x + shift * 3) / 40 + k) * np.cos(y / 50) for k in range(3)]
+    return (127 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
+
+
+def frame(index: int) -> av.VideoFrame:
+    motion = MotionFrame(np.zeros(58, np.float32), 0.0, index)
+    return video_frame(VideoFrame(picture(index), motion, index), index * 3600)
+
+
+def test_the_ladder_goes_down_at_once_and_up_after_a_calm_while() -> None:
+    clock = ManualClock()
+    ladder = BitrateLadder(clock)
+    assert ladder.rate == 820_000
+    ladder.estimate(450_000)
+    assert ladder.rate == 420_000
+    for _ in range(9):
+        ladder.estimate(2_000_000)
+        clock.advance(0.5)
+    assert ladder.rate == 420_000
+    clock.advance(0.6)
+    ladder.estimate(900_000)
+    # Only as high as the lowest estimate of the calm period.
+    assert ladder.rate == 820_000
+
+
+def test_the_ladder_ignores_estimates_that_waver() -> None:
+    clock = ManualClock()
+    ladder = BitrateLadder(clock)
+    rates = set()
+    for step in range(200):
+        ladder.estimate(820_000 + (-1) ** step * 100_000)
+        clock.advance(1.0)
+        rates.add(ladder.rate)
+    assert rates == {820_000}
+
+
+def test_the_ladder_never_leaves_its_ends() -> None:
+    clock = ManualClock()
+    ladder = BitrateLadder(clock)
+    ladder.estimate(1)
+    assert ladder.rate == LADDER[0]
+    for _ in range(20):
+        ladder.estimate(10**9)
+        clock.advance(6.0)
+    assert ladder.rate == LADDER[-1]
+
+
+def test_a_receiver_that_sees_a_rung_can_ask_for_the_next() -> None:
+    """Estimates grow to 1.5 times what arrives: larger steps would never be climbed."""
+    assert all(b / a < 1.5 for a, b in zip(LADDER, LADDER[1:], strict=False))
+
+
+def vp8_data(payloads: list[bytes]) -> bytes:
+    return b"".join(VpxPayloadDescriptor.parse(p)[1] for p in payloads)
+
+
+def test_vp8_comes_back_as_it_went_in() -> None:
+    stats = SendStats()
+    token = SEND_STATS.set(stats)
+    encoder = make_encoder(codec("video/VP8"))
+    SEND_STATS.reset(token)
+    decoder = Vp8Decoder()
+    errors = []
+    for index in range(20):
+        payloads, timestamp = encoder.encode(frame(index), index == 10)
+        assert timestamp == index * 3600
+        assert max(map(len, payloads)) <= 1300
+        for out in decoder.decode(JitterFrame(vp8_data(payloads), timestamp)):
+            shown = out.to_ndarray(format="rgb24").astype(float)
+            errors.append(float(np.mean((shown - picture(index)) ** 2)))
+    psnr = 10 * np.log10(255**2 / np.mean(errors[5:]))
+    assert len(errors) == 20
+    assert psnr > 35
+    assert (stats.frames, stats.key_frames, stats.restarts) == (20, 2, 1)
+    assert 0 < stats.encode_ms < 200
+
+
+def test_h264_is_baseline_with_a_key_frame_on_demand() -> None:
+    stats = SendStats()
+    token = SEND_STATS.set(stats)
+    encoder = make_encoder(codec("video/H264"))
+    SEND_STATS.reset(token)
+    kinds = []
+    for index in range(8):
+        payloads, _ = encoder.encode(frame(index), index == 5)
+        kinds.append({p[0] & 31 for p in payloads})
+    assert stats.key_frames == 2
+    assert 24 in kinds[0] or 7 in kinds[0]  # parameter sets, alone or aggregated
+    assert kinds[5] != kinds[4]
+
+
+def test_a_new_rate_is_a_new_encoder_and_a_repeated_one_is_not() -> None:
+    stats = SendStats()
+    token = SEND_STATS.set(stats)
+    encoder = make_encoder(codec("video/VP8"))
+    SEND_STATS.reset(token)
+    assert isinstance(encoder, VideoEncoder)
+    for index, estimate in enumerate((820_000, 790_000, 830_000, 400_000, 400_000)):
+        encoder.target_bitrate = estimate
+        encoder.encode(frame(index))
+    assert stats.restarts == 2
+    assert encoder.target_bitrate == stats.bitrate == 300_000
+
+
+def test_rgb_becomes_yuv_as_video_does_it() -> None:
+    image = picture(0)
+    ours = yuv420(frame(0)).to_ndarray()
+    theirs = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p").to_ndarray()
+    assert np.abs(ours[:512].astype(int) - theirs[:512]).max() <= 2
+
+
+def test_opus_keeps_the_sound_and_the_time() -> None:
+    encoder = make_encoder(codec("audio/opus"))
+    assert isinstance(encoder, OpusEncoder)
+    decoder = av.CodecContext.create("libopus", "r")
+    decoder.format, decoder.layout, decoder.sample_rate = "s16", "stereo", 48_000
+    time = np.arange(48_000) / 48_000
+    tone = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    heard: list[Float32] = []
+    for index in range(50):
+        part = tone[index * 960 : (index + 1) * 960]
+        payloads, timestamp = encoder.encode(audio_frame(part, index * 960))
+        assert len(payloads) == 1 and timestamp == index * 960
+        for out in decoder.decode(av.Packet(payloads[0])):
+            heard.append(out.to_ndarray().reshape(-1, 2)[:, 0] / 32768)
+    line = np.concatenate(heard)
+    spectrum = np.abs(np.fft.rfft(line[4800:43200]))
+    assert abs(np.argmax(spectrum) * 48_000 / 38_400 - 440) < 3
+    assert np.sqrt(np.mean(line[9600:] ** 2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
+
+
+def test_opus_keeps_the_waveform_of_a_voice() -> None:
+    encoder, voice = OpusEncoder(), speechlike(2, 48_000)
+    decoder = av.CodecContext.create("libopus", "r")
+    decoder.format, decoder.layout, decoder.sample_rate = "s16", "stereo", 48_000
+    heard: list[Float32] = []
+    for index in range(100):
+        part = voice[index * 960 : (index + 1) * 960]
+        payloads, _ = encoder.encode(audio_frame(part, index * 960))
+        for out in decoder.decode(av.Packet(payloads[0])):
+            heard.append(out.to_ndarray().reshape(-1, 2)[:, 0] / 32768)
+    line = np.concatenate(heard)
+    said = voice[24_000:72_000]
+    scores = [np.corrcoef(line[24_000 + d : 72_000 + d], said)[0, 1] for d in range(600)]
+    assert max(scores) > 0.98
+    assert 280 <= int(np.argmax(scores)) <= 340  # the codec's 6.5 ms
+
+
+def test_opus_refuses_what_would_corrupt_the_timestamps() -> None:
+    with pytest.raises(ValueError, match="960"):
+        OpusEncoder().encode(audio_frame(np.zeros(1920, np.float32), 0))
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-5, 0.01, 0.5, 1.0])
+def test_the_audio_level_is_the_one_aiortc_computes(level: float) -> None:
+    noise = np.random.default_rng(0).uniform(-level, level, 960).astype(np.float32)
+    made = audio_frame(noise, 0)
+    assert audio_level_dbov(made) == ORIGINAL_LEVEL(made)
+
+
+def test_the_hooks_are_reached() -> None:
+    hooks.install(hooks.only_loopback)
+    hooks.install(hooks.only_loopback)  # twice does no harm
+    assert isinstance(aiortc.rtcrtpreceiver.JitterBuffer(16, prefetch=4), AudioJitterBuffer)
+    assert isinstance(aiortc.rtcrtpreceiver.JitterBuffer(capacity=512, is_video=True), JitterBuffer)
+    assert aiortc.rtcrtpsender.get_encoder is make_encoder
+    assert aiortc.rtp.compute_audio_level_dbov is audio_level_dbov
+    assert aioice.ice.get_host_addresses(True, False) == ["127.0.0.1"]
+    hooks.install(hooks.and_loopback)
+    assert aioice.ice.get_host_addresses(True, False)[-1] == "127.0.0.1"
+    hooks.install(hooks.only_loopback)
+
+
+def test_dtls_accepts_peers_with_rsa_certificates() -> None:
+    hooks.install(hooks.only_loopback)
+    profiles = list(aiortc.rtcdtlstransport.SRTP_PROFILES)
+    context = RTCCertificate.generateCertificate()._create_ssl_context(srtp_profiles=profiles)
+    ciphers = SSL.Connection(context).get_cipher_list()
+    assert any("ECDHE-RSA" in name for name in ciphers)
+    assert any("ECDHE-ECDSA" in name for name in ciphers)
+
+
+def test_another_aiortc_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "_installed", {})
+    monkeypatch.delattr(aiortc.rtcrtpsender, "get_encoder")
+    with pytest.raises(Exception, match=r"get_encoder.*pyproject"):
+        hooks.install()
+
+
+def test_louder_than_full_scale_is_clipped() -> None:
+    pcm = audio_frame(np.array([2.0, -2.0] * 480, np.float32), 0).to_ndarray()
+    assert pcm.max() == 32767 and pcm.min() == -32767
+    assert audio_frame(np.zeros(960, np.float32), 48).time_base == Fraction(1, 48_000)

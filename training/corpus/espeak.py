@@ -1,0 +1,207 @@
+"""espeak-ng through its C library: phone onsets come as events while it speaks.
+
+The library is a separate GPL-3 program that only this tool loads; nothing of it is shipped.
+Structures and constants: ``espeak-ng/speak_lib.h``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.corpus.phones import Phone
+from training.corpus.speech import SpeechUnavailable, Utterance, to_16k
+
+_RETRIEVAL, _PHONEME_EVENTS, _PHONEME_IPA, _NO_EXIT = 1, 1, 2, 0x8000
+_EVENT_END, _EVENT_PHONEME = 0, 7
+_UTF8 = 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
+_VOICELESS_STOPS = frozenset("ptkqcʈ")
+_BLOCK, _LONGEST_CLOSURE = 0.005, 0.09  # seconds
+_QUIET = 120  # of 32768
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A sentence to say; pitch and its span are 0..100, voice e.g. ``en-us+f2``."""
+
+    text: str
+    voice: str
+    words_per_minute: int = 165
+    pitch: int = 50
+    span: int = 50
+
+
+class _Identifier(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Identifier),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+class Espeak:
+    """One engine per process (the library keeps global state).
+
+    Raises:
+        SpeechUnavailable: the library is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._library = ctypes.CDLL("libespeak-ng.so.1")
+        except OSError as error:
+            raise SpeechUnavailable("espeak-ng is not installed") from error
+        options = _PHONEME_EVENTS | _PHONEME_IPA | _NO_EXIT
+        self.rate = self._library.espeak_Initialize(_RETRIEVAL + 1, 0, None, options)
+        if self.rate <= 0:
+            raise SpeechUnavailable("espeak-ng found no voice data")
+        self._audio: list[NDArray[np.int16]] = []
+        self._onsets: list[tuple[str, float]] = []
+        self._callback = _Callback(self._receive)
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def _receive(self, wave: object, count: int, events: object) -> int:
+        if wave and count > 0:
+            self._audio.append(np.ctypeslib.as_array(wave, (count,)).copy())  # type: ignore[arg-type]
+        index = 0
+        while events[index].type != _EVENT_END:  # type: ignore[index]
+            event = events[index]  # type: ignore[index]
+            if event.type == _EVENT_PHONEME:
+                name = event.id.string.decode("utf-8", "ignore")
+                self._onsets.append((name, event.audio_position / 1000))
+            index += 1
+        return 0
+
+    def speak(self, request: Request) -> tuple[NDArray[np.int16], list[tuple[str, float]]]:
+        """Return samples [N] at ``rate`` Hz and phone onsets (name, seconds).
+
+        Raises:
+            SpeechUnavailable: no such voice, or no sound came.
+        """
+        if self._library.espeak_SetVoiceByName(request.voice.encode()) != 0:
+            raise SpeechUnavailable(f"espeak-ng has no voice {request.voice}")
+        values = request.words_per_minute, request.pitch, request.span
+        for parameter, value in zip((_RATE, _PITCH, _RANGE), values, strict=True):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        self._audio, self._onsets = [], []
+        data = request.text.encode()
+        self._library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
+        self._library.espeak_Synchronize()
+        if not self._audio or not self._onsets:
+            raise SpeechUnavailable(f"espeak-ng {request.voice} said nothing for {request.text!r}")
+        return np.concatenate(self._audio), self._onsets
+
+
+def say(requests: list[Request]) -> list[Utterance]:
+    """Speak sentences, always the same way.
+
+    The library's oscillators and noise go on from wherever the last sentence left them, so the
+    work is done in a fork of a process in which it has never spoken.
+
+    Raises:
+        SpeechUnavailable: the library or a voice is missing, or nothing was said.
+    """
+    pristine = _pristine()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _answer(pristine, requests, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        head, _, sound = pipe.read().partition(b"\n")
+    os.waitpid(child, 0)
+    answer = json.loads(head or b'{"error": "espeak-ng crashed"}')
+    if "error" in answer:
+        raise SpeechUnavailable(answer["error"])
+    pieces = np.split(np.frombuffer(sound, np.int16), np.cumsum(answer["lengths"])[:-1])
+    return [
+        _utterance(request, samples, onsets, answer["rate"])
+        for request, samples, onsets in zip(requests, pieces, answer["onsets"], strict=True)
+    ]
+
+
+def _answer(engine: Espeak, requests: list[Request], writing: int) -> NoReturn:
+    """In the forked child: speak, send a line of JSON and the samples, vanish.
+
+    It must not return or run the parent's clean-up.
+    """
+    head: dict[str, object] = {"error": "espeak-ng failed"}
+    sound = b""
+    try:
+        spoken = [engine.speak(request) for request in requests]
+        sound = b"".join(samples.tobytes() for samples, _ in spoken)
+        head = {
+            "rate": engine.rate,
+            "lengths": [len(samples) for samples, _ in spoken],
+            "onsets": [onsets for _, onsets in spoken],
+        }
+    except SpeechUnavailable as error:
+        head = {"error": str(error)}
+    finally:
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(json.dumps(head).encode() + b"\n" + sound)
+        os._exit(0)
+
+
+def _utterance(
+    request: Request, samples: NDArray[np.int16], onsets: list[tuple[str, float]], rate: int
+) -> Utterance:
+    begun = _with_closures(onsets, samples, rate)
+    ends = [t for _, t in begun[1:]] + [len(samples) / rate]
+    phones = tuple(
+        Phone(name, start, end)
+        for (name, start), end in zip(begun, ends, strict=True)
+        if end > start
+    )
+    return Utterance(to_16k(samples, rate), phones, request.text, f"espeak:{request.voice}")
+
+
+def _with_closures(
+    onsets: list[tuple[str, float]], samples: NDArray[np.int16], rate: int
+) -> list[tuple[str, float]]:
+    """Move the onset of voiceless stops from the burst back to where their closure begins.
+
+    espeak-ng reports them when the burst sounds and counts the silence before it, about 55 ms,
+    to the phone before: measured, the other phones are reported where they begin.
+    """
+    block = round(_BLOCK * rate)
+    moved: list[tuple[str, float]] = []
+    for name, onset in onsets:
+        start = onset
+        if name[:1] in _VOICELESS_STOPS and moved:
+            earliest = max(onset - _LONGEST_CLOSURE, moved[-1][1] + 2 * _BLOCK)
+            while start - _BLOCK >= earliest:
+                first = round((start - _BLOCK) * rate)
+                if np.abs(samples[first : first + block].astype(np.int32)).max() > _QUIET:
+                    break
+                start -= _BLOCK
+        moved.append((name, start))
+    return moved
+
+
+@functools.cache
+def _pristine() -> Espeak:
+    """Return this process's engine; it never speaks itself."""
+    return Espeak()

@@ -1,0 +1,1 @@
+"""Training of the motion network: teacher, distillation, evaluation."""

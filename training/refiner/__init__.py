@@ -1,0 +1,1 @@
+"""Training of the mouth refiner by self-reenactment of video clips."""

@@ -1,0 +1,37 @@
+"""``python -m trt_builders export NAME``: checkpoint to ONNX and manifest."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from engine.runtime.artifact import WEIGHTS
+
+NETWORKS: dict[str, str] = {
+    "cmdt_k1": "trt_builders.export",
+    "cmdt_k2": "trt_builders.export",
+    "cmdt_k4": "trt_builders.export",
+    "render_512": "trt_builders.render",
+}
+"""Network name to the module whose ``export(name, checkpoint, out) -> Path`` makes it."""
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m trt_builders", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    export = commands.add_parser("export", help="write NAME.onnx and NAME.json")
+    export.add_argument("name", choices=sorted(NETWORKS))
+    export.add_argument("--checkpoint", type=Path, help="default: where training leaves it")
+    export.add_argument("--out", type=Path, default=WEIGHTS, help="folder")
+    args = parser.parse_args(argv)
+    module = importlib.import_module(NETWORKS[args.name])
+    path = module.export(args.name, args.checkpoint, args.out)
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
