@@ -14,10 +14,10 @@ import numpy as np
 from engine.face import personal
 from engine.face.analysis import FaceObservation
 from engine.face.personal import Float64
-from engine.face.rig import Part, Rig, angles, apply_pose, effective, left_open, lid_shares
+from engine.face.rig import Part, Rig, angles, apply_pose, effective, lid_shares
 from engine.face.topology import IRIS_CENTRES, LIP_PAIRS
 from engine.media import Float32
-from engine.motion.arkit import INDEX
+from engine.motion.arkit import EXPRESSION, INDEX
 
 ROUNDS = 12
 NOISE = np.array([0.02, 0.02, 0.08])
@@ -26,7 +26,6 @@ LIP_NOISE = 0.004
 """The gap of the lips is taken at its word: it tells apart a smile and an open mouth."""
 EXPRESSION_SPREAD = 0.12
 """How far an expression may be from what the blendshape network says."""
-MAX_BLINK = 0.7
 Y_DOWN = np.array([1, -1, -1], np.float32)
 
 
@@ -38,10 +37,10 @@ class HeadFit:
         rotation: float32 [3,3], head to camera.
         scale: pixels per inter-ocular unit.
         translation: float32 [2]: pixel at which the point between the pupils appears.
-        neutral: float32 [478,3]: this person's landmarks without any expression; with ``resting``
+        neutral: float32 [478,3]: this person's landmarks with the mouth at rest; with ``resting``
             they are exactly what was observed.
         deltas: float32 [52,478,3]: this person's blendshapes. At ``eyeBlink`` 1 the lids meet.
-        resting: float32 [52]: the expression in the picture, as motion values.
+        resting: float32 [52]: the mouth's expression in the picture, as motion values.
         pivot: float32 [3]: where the head turns.
         parts: teeth, tongue and eyeballs, moved and scaled to this person.
         reprojection_error: RMS distance in inter-ocular units of the observed landmarks from the
@@ -191,8 +190,6 @@ def _solve(state: _State, rig: Rig, local: Float64, weights: Float64, prior: Flo
     state.identity, state.shapes = value[:count], np.clip(value[count:], 0, 1)
     close, jaw = INDEX["mouthClose"], INDEX["jawOpen"]
     state.shapes[close] = min(state.shapes[close], state.shapes[jaw])
-    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-        state.shapes[INDEX[name]] = min(state.shapes[INDEX[name]], MAX_BLINK)
 
 
 def _personal_fit(state: _State, rig: Rig, seen: Float64) -> HeadFit:
@@ -203,12 +200,12 @@ def _personal_fit(state: _State, rig: Rig, seen: Float64) -> HeadFit:
     # Depth comes from the model: the network's own is too rough to be turned by a pose.
     placed = np.concatenate([seen[:, :2], posed[:, 2:]], 1)
     observed = (placed - state.shift) @ state.rotation / state.scale
+    # Only the mouth is brought to rest. Narrow eyes, a raised brow, full cheeks are taken for the
+    # person: opening the eyes of somebody who squints makes a stranger of them.
+    state.shapes[list(EXPRESSION)] = 0
     own_neutral, own_deltas = personal.fit_deltas(rig, observed, state.shapes)
     neutral, deltas = own_neutral.astype(np.float32), own_deltas.astype(np.float32)
     resting = state.shapes.astype(np.float32)
-    share = left_open(resting, lid_shares(neutral, deltas))
-    for side, name in enumerate(("eyeBlinkRight", "eyeBlinkLeft")):
-        resting[INDEX[name]] /= share[side]
     return HeadFit(
         rotation=state.rotation.astype(np.float32),
         scale=state.scale,
