@@ -19,7 +19,6 @@ from training.motion.checkpoint import CACHE, load_network
 OPSET = 18
 TOLERANCE = 2e-3
 """Largest difference allowed between ONNX Runtime and torch, in motion units."""
-_SOURCES = {1: "student_k1.pt", 2: "student_k2.pt", 4: "student_k2.pt"}
 
 
 def export(name: str, checkpoint: Path | None, out: Path) -> Path:
@@ -27,14 +26,14 @@ def export(name: str, checkpoint: Path | None, out: Path) -> Path:
 
     Args:
         name: ``cmdt_k1``, ``cmdt_k2`` or ``cmdt_k4``.
-        checkpoint: of ``training motion``; default: the student for that number of steps.
+        checkpoint: of ``training motion``; default: the student.
         out: folder.
 
     Raises:
         ArtifactError: the written file computes something else than the checkpoint.
     """
     steps = int(name.removeprefix("cmdt_k"))
-    source = checkpoint or CACHE / _SOURCES[steps]
+    source = checkpoint or CACHE / "student.pt"
     network, scale, facts = load_network(source)
     module = Unrolled(network, scale, steps, shortcut=bool(facts["shortcut"])).eval()
     specs = input_specs(network.dims)

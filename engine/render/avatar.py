@@ -15,11 +15,14 @@ from engine.errors import ArtifactError
 from engine.face.portrait import Portrait
 from engine.face.rig import effective
 from engine.face.topology import CHIN
+from engine.media import Float32
+from engine.motion.arkit import EXPRESSION, INDEX
 from engine.render import layers
-from engine.render.fields import WHOLE, frame_points, ring
+from engine.render.fields import WHOLE, frame_points, ring, unfold
 from engine.render.layout import BODY_STEP, SIZE, check_inputs, node_positions
 from engine.render.openings import Head, eye_inputs, fields, mouth_inputs
 
+SMILE_KEPT = 0.3
 NECK = (0.25, 1.55)
 """Inter-ocular units below the chin where the neck starts to lag and where the shoulders rest."""
 
@@ -67,6 +70,7 @@ class Avatar:
         fit = portrait.fit
         arrays: dict[str, NDArray[Any]] = {
             "resting": effective(fit.resting, fit.lids)[None],
+            "floor": _floor(fit.resting)[None],
             "lids": fit.lids,
             "pivot": head.camera(fit.pivot[None]).T,
             "unit": np.array([fit.scale]),
@@ -99,13 +103,27 @@ class Avatar:
             raise ArtifactError(f"{path.name} is not an avatar: {error}") from error
 
 
+def _floor(resting: Float32) -> Float32:
+    """Least expression [52] that the avatar shows.
+
+    A photo's eyes and brows are the person: neutral lids opened wide stare. So they start from
+    the photo, and movements show from where they exceed it. The mouth has to close, so of it
+    only a trace of the smile stays.
+    """
+    floor = np.full(52, -1, np.float32)
+    floor[list(EXPRESSION)] = resting[list(EXPRESSION)]
+    for name in ("mouthSmileLeft", "mouthSmileRight"):
+        floor[INDEX[name]] = SMILE_KEPT * resting[INDEX[name]]
+    return floor
+
+
 def _head(portrait: Portrait) -> Head:
     fit = portrait.fit
     landmarks = portrait.observation.landmarks[:, :2].astype(np.float32)
     shapes = effective(fit.resting, fit.lids)
     model = fit.scale * (fit.neutral + np.tensordot(shapes, fit.deltas, 1)) @ fit.rotation.T
     rest = np.concatenate([landmarks * [1, -1], model[:, 2:]], 1).astype(np.float32)
-    basis = (fit.scale * fit.deltas @ fit.rotation.T).astype(np.float32)
+    basis = unfold((fit.scale * fit.deltas @ fit.rotation.T).astype(np.float32), rest)
     anchors = np.concatenate([ring(landmarks, 1.3, 1.65), frame_points(SIZE)])
     unit = fit.scale
     chin = float(landmarks[CHIN, 1])

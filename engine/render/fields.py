@@ -46,6 +46,31 @@ def _distances(first: Float32, second: NDArray[np.floating]) -> NDArray[np.float
     return np.sqrt(np.maximum(squares, 0))
 
 
+def unfold(basis: Float32, rest: Float32) -> Float32:
+    """Limit how far each blendshape squeezes the lips.
+
+    A funnel turns the lip outwards, which in the picture's plane folds it; a field cannot fold.
+
+    Args:
+        basis: [52,478,3], y up.
+        rest: [478,3].
+
+    Returns:
+        a new basis in which no shape makes a lip thinner than ``1 - MAX_SQUEEZE`` of itself.
+    """
+    out = basis.copy()
+    for rings in LIP_RINGS:
+        outer, inner = list(rings[0]), list(rings[-1])
+        height = rest[inner, 1] - rest[outer, 1]
+        squeeze = -(basis[:, inner, 1] - basis[:, outer, 1]) / height
+        factor = MAX_SQUEEZE / np.maximum(squeeze, MAX_SQUEEZE)
+        for ring_points in rings[1:]:
+            points = list(ring_points)
+            relative = basis[:, points] - basis[:, outer]
+            out[:, points] = basis[:, outer] + relative * factor[..., None]
+    return out
+
+
 def ring(landmarks: Float32, above: float, below: float) -> Float32:
     """The outline of the face moved outwards, [36,2] px.
 
@@ -107,6 +132,23 @@ _LOWER_LIP = (
     146, 91, 181, 84, 17, 314, 405, 321, 375, 77, 90, 180, 85, 16, 315, 404, 320, 307,
     96, 89, 179, 86, 15, 316, 403, 319, 325,
 )  # fmt: skip
+LIP_RINGS = (
+    (
+        (0, 37, 267, 39, 269, 40, 270, 185, 409),
+        (11, 72, 302, 73, 303, 74, 304, 184, 408),
+        (12, 38, 268, 41, 271, 42, 272, 183, 407),
+        (13, 82, 312, 81, 311, 80, 310, 191, 415),
+    ),
+    (
+        (17, 84, 314, 181, 405, 91, 321, 146, 375),
+        (16, 85, 315, 180, 404, 90, 320, 77, 307),
+        (15, 86, 316, 179, 403, 89, 319, 96, 325),
+        (14, 87, 317, 178, 402, 88, 318, 95, 324),
+    ),
+)
+"""Upper and lower lip from its outer edge to its inner one, column by column."""
+MAX_SQUEEZE = 0.45
+"""Share of a lip's height that one blendshape may take from it: more would fold the skin."""
 _UPPER_LIDS = (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414)
 _LOWER_LIDS = (
     25, 110, 24, 23, 22, 26, 112, 31, 228, 229, 230, 231, 232, 233,

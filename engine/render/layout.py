@@ -90,6 +90,7 @@ def network_inputs() -> dict[str, TensorSpec]:
     specs = {
         "motion": TensorSpec((1, MOTION_SIZE)),
         "resting": TensorSpec((1, 52)),
+        "floor": TensorSpec((1, 52)),
         "lids": TensorSpec((2, 52)),
         "pivot": TensorSpec((3, 1)),
         "unit": TensorSpec((1,)),

@@ -35,6 +35,7 @@ TONGUE_DROP = 0.06
 """Inter-ocular units by which the tongue lies lower than rendered: at rest on the floor."""
 TONGUE_SHADE = (0.3, 0.95)
 """Light on the tongue at the throat and at its tip."""
+GIVES_WAY = np.array([0, 0.8, 0], np.float32)
 CAVITY_REACH = 1.25
 """The cavity is drawn larger than rendered: lips of another shape must not uncover its edge."""
 
@@ -126,7 +127,12 @@ def _part_deltas(fit: HeadFit, name: str) -> Float32:
     if name == "cavity":
         return fit.parts["lower_teeth"].deltas.mean(1) * np.float32(0.5)
     part = {"upper": "upper_teeth", "lower": "lower_teeth", "tongue": "tongue"}[name]
-    return np.array(fit.parts[part].deltas.mean(1), np.float32)
+    deltas = np.array(fit.parts[part].deltas.mean(1), np.float32)
+    if name == "lower":
+        # Lips that are pushed forward curl over the lower teeth; a flat card has to give way.
+        for shape in ("mouthFunnel", "mouthPucker"):
+            deltas[INDEX[shape]] += GIVES_WAY * fit.deltas[INDEX[shape], MOUTH_CENTRE[1]]
+    return deltas
 
 
 def _depth(name: str, rows: int) -> Float32:

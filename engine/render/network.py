@@ -198,11 +198,15 @@ class Body(nn.Module):
 
     def forward(self, field: Tensor, person: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         """Field [1,2,h,w] to picture [1,3,512,512] in 0..255 and backward flow [1,2,h,w]."""
-        flow = invert(field, self.cells, self.extent, BODY_STEP)
+        flow = self.flow(field)
         grid = self.grid + self.upsample(flow * (2 / SIZE))
         seen = F.grid_sample(person, grid, padding_mode="border", align_corners=False)
         picture = seen[:, :3] + (1 - seen[:, 3:]) * background
         return picture.clamp(0, 255), flow
+
+    def flow(self, field: Tensor) -> Tensor:
+        """Backward flow [1,2,h,w] of a field."""
+        return invert(field, self.cells, self.extent, BODY_STEP)
 
 
 class Window(nn.Module):
@@ -343,8 +347,8 @@ class RenderNetwork(nn.Module):
     """Motion and an avatar's constants to a picture.
 
     Args:
-        refiner: repairs the mouth's window: (picture, share of upper skin, share of inside,
-            motion) to picture; None leaves it as drawn.
+        refiner: repairs the mouth's window: (picture, share of upper skin, share of inside) to
+            picture; None leaves it as drawn.
     """
 
     def __init__(self, refiner: nn.Module | None = None) -> None:
@@ -370,20 +374,34 @@ class RenderNetwork(nn.Module):
 
     def draw(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Picture [1,3,512,512] and the windows to paste into it with their pixel indices."""
+        weights, pose, field = self._move(inputs)
+        picture, flow = self.body(field, inputs["person"], inputs["background"])
+        drawn, above, inside, index = self.mouth(
+            opening_inputs(inputs, MOUTH), weights, pose, field, flow
+        )
+        if self.refiner is not None:
+            drawn = self.refiner(drawn, above, inside).clamp(0, 255)
+        eyes, _, _, places = self.eyes(opening_inputs(inputs, EYES), weights, pose, field, flow)
+        return picture, [(drawn, index), (eyes, places)]
+
+    def draw_mouth(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The mouth's window alone, not refined: what ``Window.forward`` returns."""
+        weights, pose, field = self._move(inputs)
+        flow = self.body.flow(field)
+        window: tuple[Tensor, Tensor, Tensor, Tensor] = self.mouth(
+            opening_inputs(inputs, MOUTH), weights, pose, field, flow
+        )
+        return window
+
+    def _move(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Pose, Tensor]:
+        """Weights [1,52] relative to the photo, head pose, and the body's field [1,2,h,w]."""
         motion = inputs["motion"]
-        weights = effective(motion[:, :52], inputs["lids"]) - inputs["resting"]
+        shapes = torch.maximum(motion[:, :52], inputs["floor"])
+        weights = effective(shapes, inputs["lids"]) - inputs["resting"]
         pose = Pose(motion, inputs["pivot"], inputs["unit"])
         rest, skin = inputs["body_rest"], inputs["body_skin"]
         field = displace(weights, inputs["body_basis"], rest, skin, pose, self.body.nodes)
-        picture, flow = self.body(field, inputs["person"], inputs["background"])
-        windows = []
-        for window in (self.mouth, self.eyes):
-            own = opening_inputs(inputs, window.opening)
-            drawn, above, inside, index = window(own, weights, pose, field, flow)
-            if window is self.mouth and self.refiner is not None:
-                drawn = self.refiner(drawn, above, inside, motion)
-            windows.append((drawn, index))
-        return picture, windows
+        return weights, pose, field
 
 
 def opening_inputs(inputs: Mapping[str, Tensor], opening: Opening) -> dict[str, Tensor]:

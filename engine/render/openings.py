@@ -153,7 +153,7 @@ def _own_teeth(
     shift = np.clip(found - float(np.median(lowest)), -teeth.MAX_SHIFT, teeth.MAX_SHIFT)
     own["card_rest"][UPPER] -= axes_down(own["card_axes"][UPPER], half) * shift
     bare, sure = look(teeth.lit(row.colours, opening)), look(row.sure)
-    ratio = teeth.colour_ratio(own["cards"][UPPER], bare, sure)[:, None, None]
+    ratio = teeth.colour_ratio(own["cards"][UPPER], look(photo), sure)[:, None, None]
     own["cards"][UPPER - 1 :, :3] *= ratio
     patch, empty = look(row.patch), look(row.empty)
     own["cards"][UPPER] = teeth.paint(own["cards"][UPPER], bare, patch, empty)

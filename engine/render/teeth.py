@@ -134,7 +134,7 @@ def colour_ratio(card: Float32, photo: Float32, sure: Float32) -> Float32:
         return np.ones(3, np.float32)
     front = pale[:, pale.mean(0) > np.percentile(pale.mean(0), 60)].mean(1)
     ratio = np.median(photo[sure > 0.8], 0) / np.maximum(front, 1)
-    return np.clip(ratio, 0.6, 1.7).astype(np.float32)
+    return np.clip(ratio, 0.5, 1.2).astype(np.float32)
 
 
 def paint(card: Float32, photo: Float32, patch: Float32, empty: Float32) -> Float32:

@@ -40,7 +40,7 @@ def read_offer(text: str) -> str:
     cleaned = _without_local_names(text)
     try:
         description = sdp.SessionDescription.parse(cleaned)
-    except Exception as error:  # noqa: BLE001 - the parser trips over foreign text in many ways
+    except Exception as error:
         raise OfferError("not_sdp", "The offer is not a valid session description.") from error
     _check_media(description)
     return cleaned

@@ -30,6 +30,7 @@ def serve(config: EngineConfig) -> None:
         ConfigError: open to the network without a token; address in use; unreadable certificate.
         EngineError: when the engine cannot start.
     """
+    logging.getLogger("aioice").setLevel(logging.WARNING)  # several lines per candidate pair
     secret = token()
     check_exposure(config.server, secret)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from itertools import pairwise
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 
 from engine.media import SAMPLE_RATE, SAMPLES_PER_FRAME
-from training.corpus import espeak, sounds, text
+from training.corpus import espeak, flite, sounds, text
 from training.corpus.augment import augment
 from training.corpus.clip import Job, make
+from training.corpus.command import main
 from training.corpus.phones import Phone, is_pause, visemes_of
 from training.corpus.plan import HELD_OUT, ClipSpec, plan
-from training.corpus.recorded import Recording
+from training.corpus.recorded import Recording, align
 from training.corpus.speech import SpeechUnavailable, Utterance, level, trim, warp
 from training.corpus.text import split_of
 
@@ -41,6 +43,7 @@ def test_no_sentence_is_in_both_splits_and_the_grammar_is_rich() -> None:
         assert split_of(text.foreign(rng, split).text) == split
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_text_covers_every_english_phone() -> None:
     said = espeak.say([espeak.Request(sentence, "en-us") for sentence in text.WRITTEN])
@@ -105,6 +108,42 @@ def _folder(path: Path) -> Path:
     return path
 
 
+@pytest.mark.skipif(shutil.which("flite") is None, reason="needs flite")
+def test_forced_alignment_finds_the_times_the_engine_reports() -> None:
+    speech = flite.say("the quick brown fox jumps over the lazy dog", "slt")
+    found = [p for p in align(speech.audio, speech.text) if p.name != "sil"]
+    told = [p for p in speech.phones if not is_pause(p.name)]
+    pairs = [
+        abs(a.start - b.start)
+        for a, b in zip(found, told, strict=True)
+        if visemes_of(a.name) == visemes_of(b.name)
+    ]
+    assert len(pairs) >= 25
+    assert np.median(pairs) < 0.02
+    with pytest.raises(SpeechUnavailable):
+        align(speech.audio, "completely different words were expected here, and many more of them")
+
+
+@pytest.mark.slow
+@needs_espeak
+def test_the_command_makes_a_corpus_and_goes_on(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path), "--hours", "0.008", "--jobs", "1"]
+    arguments += ["--speech", str(tmp_path / "none")]
+    if any(shutil.which(program) is None for program in ("flite", "festival")):
+        pytest.skip("needs flite and festival")
+    assert main(arguments) == 0
+    files = sorted((tmp_path / "clips").glob("*.npz"))
+    index = json.loads((tmp_path / "index.json").read_text("utf-8"))
+    assert [tmp_path / row["file"] for row in index["clips"]] == files
+    files[0].unlink()
+    kept = {f: f.stat().st_mtime_ns for f in files[1:]}
+    assert main([*arguments, "--report", str(tmp_path / "corpus.md")]) == 0
+    assert json.loads((tmp_path / "index.json").read_text("utf-8")) == index
+    assert {f: f.stat().st_mtime_ns for f in files[1:]} == kept
+    assert "p, b, m closed" in (tmp_path / "corpus.md").read_text("utf-8")
+    assert main([*arguments, "--seed", "1"]) == 1
+
+
 def test_plan_keeps_held_out_voices_and_their_sentences_out_of_train() -> None:
     takes = [
         (Recording(Path(f"{i}.flac"), f"sentence number {i}", voice), 6.0)
@@ -143,6 +182,7 @@ def test_level_sets_loudness_without_clipping() -> None:
     assert 20 * np.log10(np.sqrt(np.mean(quiet[quiet != 0] ** 2))) == pytest.approx(-40, abs=3)
 
 
+@pytest.mark.slow
 def test_augment_keeps_length_and_timing() -> None:
     audio = tone(4.0)
     changed = 0

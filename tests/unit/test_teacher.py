@@ -119,6 +119,7 @@ def test_values_stay_in_range(seed: int) -> None:
     assert (np.abs(motion[:, 52:]) <= LIMITS).all()
 
 
+@pytest.mark.slow
 def test_blink_rate_and_length() -> None:
     audio = np.zeros(SAMPLES_PER_FRAME * 25 * 240, np.float32)
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import aioice.ice
 import aiortc.rtcdtlstransport
@@ -14,8 +15,8 @@ import numpy as np
 import pytest
 from aiortc import RTCCertificate
 from aiortc.codecs import CODECS
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.codecs.vpx import Vp8Decoder, VpxPayloadDescriptor
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from OpenSSL import SSL
 
@@ -35,7 +36,7 @@ ORIGINAL_LEVEL = hooks._installed.get(
 
 
 def codec(name: str) -> RTCRtpCodecParameters:
-    kind = name.split("/")[0]
+    kind = name.split("/", maxsplit=1)[0]
     return next(c for c in CODECS[kind] if c.mimeType.lower() == name.lower())
 
 
@@ -91,7 +92,7 @@ def test_the_ladder_never_leaves_its_ends() -> None:
 
 def test_a_receiver_that_sees_a_rung_can_ask_for_the_next() -> None:
     """Estimates grow to 1.5 times what arrives: larger steps would never be climbed."""
-    assert all(b / a < 1.5 for a, b in zip(LADDER, LADDER[1:], strict=False))
+    assert all(b / a < 1.5 for a, b in pairwise(LADDER))
 
 
 def vp8_data(payloads: list[bytes]) -> bytes:

@@ -25,7 +25,9 @@ def line(chunks: list[AudioChunk]) -> Float32:
     for chunk in chunks:
         assert chunk.pts == end and chunk.rate == RATE
         end = chunk.end
-    return np.concatenate([chunk.samples for chunk in chunks]) if chunks else np.zeros(0, np.float32)
+    return (
+        np.concatenate([chunk.samples for chunk in chunks]) if chunks else np.zeros(0, np.float32)
+    )
 
 
 def run(
@@ -104,7 +106,9 @@ def test_a_sender_with_a_wrong_clock_is_kept_in_step(ppm: int) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(-3, 4000), st.integers(0, 2000)), max_size=60)
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(-3, 4000), st.integers(0, 2000)), max_size=60
+    )
 )
 def test_the_line_never_breaks_and_never_leaves_the_clock(
     events: list[tuple[int, int, int]],

@@ -55,7 +55,7 @@ def test_an_offer_without_media_is_refused() -> None:
 def test_codecs_that_nobody_here_speaks_are_named() -> None:
     text = OFFER.replace("VP8/", "VP9/").replace("H264/", "AV1/")
     assert reason(text) == "codec"
-    with pytest.raises(OfferError, match="AV1.*VP9.*VP8 and H264"):
+    with pytest.raises(OfferError, match=r"AV1.*VP9.*VP8 and H264"):
         read_offer(text)
 
 

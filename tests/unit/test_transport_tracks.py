@@ -98,7 +98,7 @@ def test_a_stopped_track_wakes_whoever_waits() -> None:
 class Channel:
     """Records what is sent; lets a test receive."""
 
-    readyState = "open"  # noqa: N815 - aiortc's name
+    readyState = "open"
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []

@@ -60,7 +60,7 @@ def _recorded(usable: list[tuple[Recording, float]], rng: random.Random) -> list
             (recording, seconds)
         )
     specs = []
-    for (voice, split), takes in sorted(groups.items(), key=lambda item: item[0]):
+    for (voice, split), takes in sorted(groups.items(), key=lambda item: item[0][::-1]):
         for factor in (1.0,) if split == "dev" else (1.0, rng.choice((0.88, 1.13))):
             rng.shuffle(takes)
             for chunk in _chunks([(r, s / factor) for r, s in takes]):
@@ -97,14 +97,13 @@ def plan(hours: float, seed: int, usable: list[tuple[Recording, float]]) -> list
     sounds = round(total * SOUND_SHARE)
     specs += [ClipSpec(0, "sound", _split(rng)) for _ in range(sounds)]
     rest = max(0, total - len(specs))
-    for voice, share in _SHARES.items():
-        for _ in range(round(rest * share)):
-            name = voice
-            if voice == "espeak" and rng.random() < _FOREIGN_SHARE:
-                name = f"espeak-foreign:{rng.choice(FOREIGN_VARIANTS)}"
-            elif voice == "espeak":
-                name = f"espeak:{rng.choice(ESPEAK_VOICES)}"
-            specs.append(ClipSpec(0, name, _split(rng)))
+    for voice in rng.choices(list(_SHARES), list(_SHARES.values()), k=rest):
+        name = voice
+        if voice == "espeak" and rng.random() < _FOREIGN_SHARE:
+            name = f"espeak-foreign:{rng.choice(FOREIGN_VARIANTS)}"
+        elif voice == "espeak":
+            name = f"espeak:{rng.choice(ESPEAK_VOICES)}"
+        specs.append(ClipSpec(0, name, _split(rng)))
     rng.shuffle(specs)
     return [ClipSpec(i, s.voice, s.split, s.recordings, s.warp) for i, s in enumerate(specs)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from dataclasses import dataclass
@@ -53,16 +52,9 @@ def recordings(root: Path) -> list[Recording]:
     return found
 
 
-@functools.cache
-def _decoder() -> Decoder:
-    # Normalised over each recording: the default goes on adapting from one to the next.
-    return Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", cmn="batch")
-
-
-def _words(text: str) -> str:
+def _words(decoder: Decoder, text: str) -> str:
     plain = re.sub(r"[^a-z' ]", " ", text.lower().replace("’", "'"))
     words = [word.strip("'") for word in plain.split()]
-    decoder = _decoder()
     for word in words:
         if word and decoder.lookup_word(word) is None:
             decoder.add_word(word, _pronounce(word), True)
@@ -82,12 +74,13 @@ def align(audio: Float32, text: str) -> list[Phone]:
         SpeechUnavailable: a word is unknown, the search failed, or the result is not believable
             (wrong transcript, cropped take).
     """
-    words = _words(text)
+    # A new decoder each time: an old one goes on adapting, and results would depend on the order.
+    decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", lm=None, cmn="batch")
+    words = _words(decoder, text)
     if not words:
         raise SpeechUnavailable("empty transcript")
     pad = np.zeros(round(_PAD * SAMPLE_RATE), np.float32)
     pcm = (np.concatenate([pad, audio, pad]) * 32767).clip(-32768, 32767).astype(np.int16)
-    decoder = _decoder()
     try:
         decoder.set_align_text(words)
         _pass(decoder, pcm.tobytes())

@@ -78,7 +78,9 @@ def _blinks(totals: Totals) -> tuple[float, float]:
     edges = np.diff(shut, prepend=0, append=0)
     starts, ends = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
     minutes = len(shut) / FPS / 60
-    return len(starts) / minutes, float(np.median(ends - starts)) * 1000 / FPS
+    return len(starts) / minutes, float(np.median(ends - starts)) * 1000 / FPS if len(
+        starts
+    ) else 0.0
 
 
 def _dynamics(totals: Totals) -> list[str]:
@@ -97,10 +99,13 @@ def _dynamics(totals: Totals) -> list[str]:
     }
     lines = ["| quantity | mean | median | 90 % | 95 % | 99 % |", "|---|---|---|---|---|---|"]
     for name, values in rows.items():
+        if not len(values):
+            continue
         levels = np.percentile(values, (50, 90, 95, 99))
         cells = " | ".join(f"{v:.3f}" for v in (values.mean(), *levels))
         lines.append(f"| {name} | {cells} |")
-    closed = float(np.mean(totals.gap[totals.closure] <= _CONTACT)) * 100
+    touching = totals.gap[totals.closure] <= _CONTACT
+    closed = 100 * touching.sum() / max(len(touching), 1)
     lines += [
         "",
         f"- p, b, m closed (rig's lip gap at most {_CONTACT}): **{closed:.2f} %** of "
@@ -139,7 +144,9 @@ def _plot_sentence(folder: Path, index: dict[str, Any], target: Path) -> str:
     figure, axes = plt.subplots(3, 1, figsize=(9, 5.5), sharex=True)
     axes[0].plot(np.arange(len(audio)) / SAMPLE_RATE, audio / 32768, lw=0.3)
     for name, _, start, _ in row["phones"]:
-        axes[0].text(start, 0.9, name, fontsize=6, transform=axes[0].get_xaxis_transform())
+        axes[0].text(
+            start, 0.9, name, fontsize=6, clip_on=True, transform=axes[0].get_xaxis_transform()
+        )
         for axis in axes:
             axis.axvline(start, lw=0.2, color="gray")
     axes[1].plot(time, np.maximum(lip_gap(motion), 0), "k.-", label="lip opening")
@@ -166,7 +173,8 @@ def _plot_distributions(totals: Totals, target: Path) -> None:
     axes[0].hist(totals.gap[totals.speaking], 60, range=(0, 0.45), color="tab:red")
     axes[0].set_title("lip opening while speaking", fontsize=8)
     names = [v for v in VISEMES if v != "sil"]
-    medians = [np.median(totals.gap[totals.viseme == VISEMES.index(n)]) for n in names]
+    shown = [totals.gap[totals.viseme == VISEMES.index(n)] for n in names]
+    medians = [float(np.median(gaps)) if len(gaps) else 0.0 for gaps in shown]
     axes[1].bar(names, medians, color="tab:blue")
     axes[1].tick_params(axis="x", rotation=90, labelsize=6)
     axes[1].set_title("median lip opening by viseme", fontsize=8)

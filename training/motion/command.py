@@ -40,7 +40,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps-of", type=int, default=2, help="evaluate: network cmdt_k?")
     parser.add_argument("--quick", action="store_true", help="evaluate: few clips")
     return parser
 
@@ -75,7 +74,7 @@ def teach(args: argparse.Namespace) -> None:
 
 
 def distil(args: argparse.Namespace) -> None:
-    """Distil the teacher into the K = 2 student."""
+    """Distil the teacher into the few-step student."""
     teacher, scale, _ = load_network(args.out / "teacher.pt")
     windows, held = _windows(args, teacher.dims, scale)
     student, _, _ = load_network(args.out / "teacher.pt")
@@ -85,7 +84,7 @@ def distil(args: argparse.Namespace) -> None:
     )  # fmt: skip
     trainer = Trainer(
         student.train(), scale, plan, {"shortcut": True, "stage": "student"},
-        args.out / "student_k2.pt",
+        args.out / "student.pt",
     )  # fmt: skip
     if args.resume:
         trainer.resume()
@@ -99,7 +98,7 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     if args.stage == "evaluate":
-        return evaluate.run(args.corpus, args.out, args.steps_of, args.quick)
+        return evaluate.run(args.corpus, args.out, args.quick)
     {"teacher": teach, "distil": distil}[args.stage](args)
     sys.stdout.write(f"checkpoints and logs are in {args.out}\n")
     return 0

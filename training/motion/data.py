@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from engine.motion.network import Condition, Dims
 from engine.motion.unrolled import Scale
 from training.corpus.augment import augment
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Rng = np.random.Generator
 
 _SHAPE_FLOOR, _POSE_FLOOR = 0.01, 0.003

@@ -29,5 +29,6 @@ class Ema(Generic[Module]):
         """Move towards the current weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        average = list(self.network.parameters())
-        torch._foreach_lerp_(average, list(network.parameters()), 1.0 - decay)
+        pairs = zip(self.network.parameters(), network.parameters(), strict=True)
+        for average, current in pairs:
+            average.lerp_(current, 1.0 - decay)

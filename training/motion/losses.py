@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.face.rig import MOUTH_CENTRE, Rig
+from engine.face.rig import Rig
+from engine.face.topology import MOUTH_CENTRE
 from engine.motion.arkit import INDEX, LIPS, MOTION_SIZE
 from engine.motion.diffusion import estimate, smooth_noise
 from engine.motion.network import Context

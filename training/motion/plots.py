@@ -40,7 +40,7 @@ def draw(clips: list[Any], checkpoints: Path, target: Path) -> None:
     axes[2].legend(fontsize=7)
     axes[3].legend(fontsize=7)
     axes[3].set_ylabel("rad")
-    for name in ("teacher", "student_k2"):
+    for name in ("teacher", "student"):
         log = checkpoints / f"{name}.jsonl"
         if log.is_file():
             lines = [json.loads(line) for line in log.read_text().splitlines()]

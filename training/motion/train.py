@@ -184,7 +184,7 @@ class Trainer:
         terms = objective(self.network, batch)
         terms["loss"] = total(terms, weights)
         self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        torch.autograd.backward(terms["loss"])
         terms["norm"] = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         self.optimizer.step()
         self.ema.update(self.network)

@@ -1,4 +1,4 @@
-"""Where a trained refiner is kept."""
+"""Where a trained refiner is kept, with the facts of its training."""
 
 from __future__ import annotations
 
@@ -6,15 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-DEFAULT = Path(__file__).resolve().parents[2] / ".cache" / "refiner" / "refiner.pt"
+from training.refiner.model import Refiner
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "refiner"
+DEFAULT = CACHE / "refiner.pt"
 
 
-def load_refiner(path: Path | None) -> tuple[nn.Module | None, dict[str, Any]]:
-    """Read a refiner and the facts of its training; no refiner where there is no checkpoint."""
-    path = path or DEFAULT
-    if not path.is_file():
+def save(path: Path, refiner: Refiner, facts: dict[str, Any]) -> None:
+    """Write weights and facts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save({"weights": refiner.state_dict(), "facts": facts}, part)
+    part.replace(path)
+
+
+def load_refiner(path: Path | None) -> tuple[Refiner | None, dict[str, Any]]:
+    """Read a refiner and the facts of its training; no refiner where there is no checkpoint.
+
+    Raises:
+        FileNotFoundError: a path was given and is not there.
+    """
+    source = path or DEFAULT
+    if path is None and not source.is_file():
         return None, {}
-    torch.load(path, map_location="cpu", weights_only=True)
-    raise NotImplementedError
+    stored = torch.load(source, map_location="cpu", weights_only=True)
+    facts = stored["facts"]
+    refiner = Refiner(gain=float(facts["gain"]))
+    refiner.load_state_dict(stored["weights"])
+    return refiner.eval(), facts

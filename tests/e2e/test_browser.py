@@ -1,0 +1,230 @@
+"""The whole chain in a real Chromium: a fake microphone speaks, and the received pictures tell.
+
+The engine runs as users run it (``python -m engine.serve``), the page is the shipped web client.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine.face.analysis import FaceAnalyser
+from engine.face.rig import Rig
+from engine.media import FPS, Float32, UInt8
+from tests.conftest import ROOT
+from tests.e2e.browser import GRAB, SUBSCRIBE, choose, chromium, open_page, pictures, save, watch
+from tests.speech import Spoken, aligned, speak
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+TEXT = "My papa bought a map and a big blue boat. | Pick up a pepper, Bob, and maybe a plum."
+UPPER, LOWER = 13, 14
+PUPILS = (468, 473)
+TICKS = 90_000 // FPS
+SECONDS = 16
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real server on a free port."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "engine.serve", "--port", "0"]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=output, stdout=output)
+    try:
+        yield _ready_address(process, log)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0, log.read_text()
+
+
+def _ready_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        found = re.search(r"open (http://\S+)", log.read_text())
+        if found and _is_ready(found[1]):
+            return found[1]
+        time.sleep(0.2)
+    pytest.fail(f"the server did not become ready: {log.read_text()}")
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=5) as response:  # noqa: S310
+            return bool(json.load(response)["ready"])
+    except urllib.error.URLError:
+        return False
+
+
+@dataclass
+class Call:
+    """What one call left behind.
+
+    Args:
+        spoken: what the microphone played, over and over.
+        stats: ``getStats`` once a second.
+        motion: commanded motion by the slot in which it left.
+        pictures: RTP time and picture, every second one.
+    """
+
+    spoken: Spoken
+    stats: list[dict[str, Any]]
+    motion: dict[int, dict[str, Any]]
+    pictures: list[tuple[int, UInt8]]
+
+
+@pytest.fixture(scope="module")
+def call(
+    server: str, screenshots: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Call]:
+    spoken = speak(TEXT)
+    wav = tmp_path_factory.mktemp("voice") / "said.wav"
+    soundfile.write(wav, spoken.audio.samples, spoken.audio.rate, subtype="PCM_16")
+    with chromium(f"--use-file-for-fake-audio-capture={wav}") as browser:
+        page = open_page(browser, server)
+        choose(page, "microphone")
+        page.click("#start")
+        page.wait_for_selector(".stage.live", timeout=30_000)
+        page.evaluate(SUBSCRIBE)
+        page.evaluate(GRAB)
+        stats = watch(page, SECONDS)
+        save(page, screenshots / "speaking.png")
+        motion = page.evaluate("() => window.motion")
+        page.click("#start")
+        grabbed = pictures(page)
+    yield Call(spoken, stats, {m["slot"]: m for m in motion}, grabbed)
+
+
+def _commanded(call: Call) -> Float32:
+    """Commanded inner-lip gap per media frame, from the first received one; gaps interpolated."""
+    rig = Rig.load()
+    by_pts = {m["pts"]: rig.lip_opening(np.array(m["values"])) for m in call.motion.values()}
+    known = np.array(sorted(by_pts))
+    line = np.arange(known[0], known[-1] + 1)
+    return np.interp(line, known, [by_pts[pts] for pts in known]).astype(np.float32)
+
+
+def _seen(call: Call) -> tuple[Float32, Float32]:
+    """Inner-lip gap in the received pictures, and the gap commanded for the same slots.
+
+    RTP time starts at a random number, so the slot of the first picture is not known: the offset
+    that fits best within the length of the call is the alignment.
+    """
+    analyser, rig = FaceAnalyser(), Rig.load()
+    seen, gaps, slots = None, [], []
+    for rtp, picture in call.pictures:
+        seen = analyser.follow(picture, seen)
+        assert seen is not None, "no face in a received picture"
+        points = seen.landmarks[:, :2]
+        pupils = float(np.linalg.norm(points[PUPILS[0]] - points[PUPILS[1]]))
+        gaps.append(float(np.linalg.norm(points[UPPER] - points[LOWER])) / pupils)
+        slots.append(round(((rtp - call.pictures[0][0]) % 2**32) / TICKS))
+    opening = {s: rig.lip_opening(np.array(m["values"])) for s, m in call.motion.items()}
+    first = min(opening)
+    best: tuple[float, Float32, Float32] = (-1.0, np.zeros(1), np.zeros(1))
+    for offset in range(first - 25, first + 50):
+        both = [(g, opening[s + offset]) for g, s in zip(gaps, slots, strict=True)
+                if s + offset in opening]  # fmt: skip
+        if len(both) < 0.7 * len(gaps):
+            continue
+        pairs = np.array(both, np.float32)
+        score = float(np.corrcoef(pairs.T)[0, 1])
+        if score > best[0]:
+            best = (score, pairs[:, 0], pairs[:, 1])
+    return best[1], best[2]
+
+
+def test_video_is_fluent(call: Call) -> None:
+    video = [s["video"] for s in call.stats if "video" in s]
+    assert (video[-1]["frameWidth"], video[-1]["frameHeight"]) == (512, 512)
+    times = [v["timestamp"] / 1000 for v in video]
+    decoded = [v["framesDecoded"] for v in video]
+    rates = np.diff(decoded) / np.diff(times)
+    assert times[-1] - times[0] >= 10
+    assert np.median(rates) >= 24
+    assert video[-1]["freezeCount"] - video[0]["freezeCount"] == 0
+
+
+def test_sound_arrives_whole(call: Call) -> None:
+    sound = [s["audio"] for s in call.stats if "audio" in s]
+    energy = sound[-1]["totalAudioEnergy"] - sound[0]["totalAudioEnergy"]
+    samples = sound[-1]["totalSamplesReceived"] - sound[0]["totalSamplesReceived"]
+    hidden = sound[-1]["concealedSamples"] - sound[0]["concealedSamples"]
+    assert np.sqrt(energy / SECONDS) > 0.01
+    assert hidden / samples < 0.1
+
+
+def test_the_engine_kept_up(call: Call) -> None:
+    server = call.stats[-1]["server"]
+    assert server["dropped_ms"] < 200
+    assert server["delay_ms"] < 450
+    assert server["playout"]["repeated"] < 0.1 * server["playout"]["slots"]
+
+
+def test_the_received_mouth_does_what_was_commanded(call: Call) -> None:
+    seen, commanded = _seen(call)
+    assert len(seen) > 60
+    assert np.corrcoef(seen, commanded)[0, 1] > 0.8
+
+
+def test_the_commanded_mouth_says_the_sentence(call: Call) -> None:
+    commanded = _commanded(call)
+    said = np.tile(call.spoken.openness(), 4)
+    # Where in the looping recording the call began follows from speech and pauses alone.
+    speech = {m["pts"]: m["speech"] for m in call.motion.values()}
+    first = min(speech)
+    line = np.array([speech.get(first + i, 0.0) for i in range(len(commanded))], np.float32)
+    spoken = np.tile(_speaking(call.spoken), 4)
+    period = call.spoken.frames
+    fits = [float(np.corrcoef(line, spoken[s : s + len(line)])[0, 1]) for s in range(period)]
+    start = int(np.argmax(fits))
+    assert fits[start] > 0.6
+    window = np.roll(said, -start)[: len(commanded)]
+    correlation, shift = aligned(commanded, window)
+    assert correlation > 0.5
+    assert abs(shift) <= 4
+
+
+def test_the_received_mouth_rests_in_silence(call: Call) -> None:
+    seen, commanded = _seen(call)
+    still = seen[commanded < 0.01]
+    assert len(still) > 10
+    assert np.percentile(still, 90) < 0.05
+
+
+def _speaking(spoken: Spoken) -> Float32:
+    out = np.zeros(spoken.frames, np.float32)
+    for name, start, end in spoken.phones:
+        if name not in ("pau", "sil"):
+            out[int(start * FPS) : int(end * FPS) + 1] = 1
+    return out
+
+
+def test_the_sample_clip_works_without_any_microphone(server: str, screenshots: Path) -> None:
+    with chromium() as browser:
+        page = open_page(browser, server, viewport={"width": 390, "height": 844})
+        page.add_init_script("navigator.mediaDevices.getUserMedia = () => { throw Error(); }")
+        choose(page, "sample")
+        page.click("#start")
+        page.wait_for_selector(".stage.live", timeout=30_000)
+        stats = watch(page, 5)
+        save(page, screenshots / "phone.png")
+        page.click("#start")
+    assert stats[-1]["server"]["ingest"]["received_ms"] > 2000
+    assert stats[-1]["audio"]["totalAudioEnergy"] > 0.001
+    assert stats[-1]["video"]["framesDecoded"] > 50

@@ -1,0 +1,70 @@
+"""Lips that must touch do; the head is smooth; nothing else is changed."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.face.rig import Rig
+from engine.motion.arkit import INDEX, POSE
+from engine.motion.refine import SMOOTH_PAST, seal, smooth_head
+
+
+def talking(seed: int, frames: int = 8) -> np.ndarray:
+    values = np.random.default_rng(seed).uniform(0, 0.6, (frames, 58)).astype(np.float32)
+    values[:, INDEX["mouthClose"]] *= 0.3
+    return values
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_contact_closes_any_mouth(seed: int) -> None:
+    values = talking(seed)
+    shut = seal(values, np.ones(8, np.float32))
+    gaps = np.array([Rig.load().lip_opening(v) for v in shut])
+    assert gaps.max() < 0.003
+    assert shut.min() >= 0
+    assert shut[:, :52].max() <= 1
+    untouched = [INDEX[n] for n in ("eyeBlinkLeft", "browInnerUp", "cheekPuff", "mouthPressLeft")]
+    np.testing.assert_array_equal(shut[:, untouched], values[:, untouched])
+    np.testing.assert_array_equal(shut[:, list(POSE)], values[:, list(POSE)])
+
+
+def test_without_contact_nothing_changes_and_in_between_it_is_gradual() -> None:
+    values = talking(1)
+    np.testing.assert_array_equal(seal(values, np.zeros(8, np.float32)), values)
+    same = np.repeat(values[:1], 8, 0)
+    gaps = [
+        Rig.load().lip_opening(v) for v in seal(same, np.linspace(0.3, 0.7, 8, dtype=np.float32))
+    ]
+    assert np.all(np.diff(gaps) <= 1e-6)
+    assert len({round(g, 4) for g in gaps}) > 4
+
+
+def test_the_head_keeps_its_course_and_loses_its_jitter() -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(200) / 25
+    course = np.zeros((200, 58), np.float32)
+    course[:, 52] = 0.05 * np.sin(2 * np.pi * 0.6 * times)
+    noisy = course + 0.002 * rng.standard_normal(course.shape).astype(np.float32)
+
+    def through(motion: np.ndarray) -> np.ndarray:
+        out = motion.copy()
+        for start in range(8, 192, 2):
+            out[start : start + 2] = smooth_head(out[:start], motion[start : start + 8])[:2]
+        return out[20:180]
+
+    np.testing.assert_allclose(through(course)[:, 52], course[20:180, 52], atol=3e-4)
+    jerk = np.diff(through(noisy), 3, axis=0).std(0)
+    before = np.diff(noisy[20:180], 3, axis=0).std(0)
+    assert jerk[52] < 0.5 * before[52]
+    np.testing.assert_array_equal(through(noisy)[:, :52], noisy[20:180, :52])
+
+
+def test_a_short_past_is_enough() -> None:
+    values = talking(3)
+    for past in range(SMOOTH_PAST + 2):
+        out = smooth_head(talking(4, 32)[32 - past :], values)
+        assert out.shape == values.shape
+        assert np.isfinite(out).all()

@@ -1,0 +1,160 @@
+"""Training loop of the refiner: time-limited, resumable, judged on people it has not seen."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from training.refiner.checkpoint import save
+from training.refiner.data import Windows
+from training.refiner.model import Refiner, reach
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinerConfig:
+    """How to train."""
+
+    minutes: float = 25.0
+    """Wall-clock limit of this call."""
+    steps: int = 3000
+    """Length of the learning-rate schedule."""
+    batch: int = 8
+    rate: float = 1.5e-3
+    """Peak learning rate."""
+    gradient: float = 1.0
+    """Weight of the loss on differences of neighbouring pixels: keeps teeth from blurring."""
+    smooth: float = 0.999
+    """Decay of the weights' moving average, which is what is kept."""
+    seed: int = 0
+
+
+def batch_of(data: Windows, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Drawn [B,3,H,W] and real [B,3,H,W] in 0..255, masks [B,2,H,W] in [0, 1]."""
+    drawn = torch.from_numpy(data.drawn[index]).float()
+    real = torch.from_numpy(data.real[index]).float()
+    return drawn, real, torch.from_numpy(data.masks[index]).float() / 255
+
+
+def augment(
+    drawn: Tensor, real: Tensor, masks: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mirror, and change light and colour of drawn and real alike."""
+    if rng.random() < 0.5:
+        drawn, real, masks = drawn.flip(3), real.flip(3), masks.flip(3)
+    shape = (len(drawn), 3, 1, 1)
+    gain = torch.from_numpy(rng.uniform(0.75, 1.25, (len(drawn), 1, 1, 1))).float()
+    tint = torch.from_numpy(rng.uniform(0.92, 1.08, shape)).float()
+    power = torch.from_numpy(rng.uniform(0.8, 1.25, (len(drawn), 1, 1, 1))).float()
+
+    def light(picture: Tensor) -> Tensor:
+        return (255 * (picture / 255).pow(power) * gain * tint).clamp(0, 255)
+
+    return light(drawn), light(real), masks
+
+
+def objective(refined: Tensor, real: Tensor, where: Tensor, gradient: float) -> Tensor:
+    """Mean absolute error, of pixels and of their differences, inside the mouth, per level."""
+    error = refined - real
+    across = (error[..., :, 1:] - error[..., :, :-1]) * where[..., :, 1:]
+    down = (error[..., 1:, :] - error[..., :-1, :]) * where[..., 1:, :]
+    pixels = (error * where).abs().sum()
+    return (pixels + gradient * (across.abs().sum() + down.abs().sum())) / (3 * where.sum() + 1)
+
+
+@torch.no_grad()
+def judge(refiner: Refiner, data: Windows) -> dict[str, float]:
+    """PSNR inside the mouth, as drawn and refined, over frames with an open mouth."""
+    squares = np.zeros(2)
+    weight = 0.0
+    for start in range(0, len(data.drawn), 32):
+        index = np.arange(start, min(start + 32, len(data.drawn)))
+        drawn, real, masks = batch_of(data, index)
+        where = reach(masks[:, 1:])
+        refined = refiner(drawn, masks[:, :1], masks[:, 1:]).clamp(0, 255)
+        for k, picture in enumerate((drawn, refined)):
+            squares[k] += float(((picture - real) ** 2 * where).sum())
+        weight += 3 * float(where.sum())
+    drawn_psnr, refined_psnr = 10 * np.log10(255**2 / np.maximum(squares / weight, 1e-6))
+    return {"psnr_drawn": float(drawn_psnr), "psnr_refined": float(refined_psnr)}
+
+
+def train(config: RefinerConfig, data: Windows, held_out: Windows, folder: Path) -> dict[str, Any]:
+    """Train from the last state in ``folder``, if any; keep the best moving average.
+
+    Returns:
+        The facts stored with the best weights.
+    """
+    torch.manual_seed(config.seed)
+    refiner, mean = Refiner(), Refiner()
+    mean.load_state_dict(refiner.state_dict())
+    optimiser = torch.optim.AdamW(refiner.parameters(), config.rate, weight_decay=1e-3)
+    state_path, step, best = folder / "state.pt", 0, {"psnr_refined": -1.0}
+    if state_path.is_file():
+        stored = torch.load(state_path, weights_only=True)
+        refiner.load_state_dict(stored["refiner"])
+        mean.load_state_dict(stored["mean"])
+        optimiser.load_state_dict(stored["optimiser"])
+        step, best = stored["step"], stored["best"]
+    rng = np.random.default_rng(config.seed + step)
+    chances = 1 / np.bincount(data.clip)[data.clip]
+    chances /= chances.sum()
+    deadline = time.monotonic() + 60 * config.minutes
+    with tqdm(total=config.steps, initial=step, desc="refiner", unit="step") as bar:
+        while step < config.steps and time.monotonic() < deadline:
+            loss = _step(refiner, optimiser, config, step, data, rng.choice(
+                len(data.drawn), config.batch, p=chances), rng)  # fmt: skip
+            step += 1
+            bar.update()
+            with torch.no_grad():
+                decay = min(config.smooth, step / (step + 10))
+                for kept, new in zip(mean.parameters(), refiner.parameters(), strict=True):
+                    kept.lerp_(new, 1 - decay)
+            if step % 100 == 0 or step == config.steps or time.monotonic() >= deadline:
+                scores = judge(mean.eval(), held_out)
+                _log(folder, {"step": step, "loss": loss, **scores})
+                bar.set_postfix(loss=f"{loss:.2f}", psnr=f"{scores['psnr_refined']:.2f}")
+                if scores["psnr_refined"] > best["psnr_refined"]:
+                    best = {**scores, "step": step, "gain": 1.0, **asdict(config)}
+                    save(folder / "refiner.pt", mean, best)
+                stored = {"refiner": refiner.state_dict(), "mean": mean.state_dict(),
+                          "optimiser": optimiser.state_dict(), "step": step, "best": best}  # fmt: skip
+                torch.save(stored, state_path)
+    return best
+
+
+def _step(
+    refiner: Refiner,
+    optimiser: torch.optim.Optimizer,
+    config: RefinerConfig,
+    step: int,
+    data: Windows,
+    index: np.ndarray,
+    rng: np.random.Generator,
+) -> float:
+    warm = min(1.0, (step + 1) / 50)
+    rate = config.rate * warm * 0.5 * (1 + np.cos(np.pi * step / config.steps))
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    drawn, real, masks = augment(*batch_of(data, index), rng)
+    refined = refiner(drawn, masks[:, :1], masks[:, 1:])
+    loss = objective(refined, real, reach(masks[:, 1:]), config.gradient)
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(refiner.parameters(), 5.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _log(folder: Path, row: dict[str, Any]) -> None:
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
