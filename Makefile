@@ -35,13 +35,14 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.runtime
 
 # What the tests use besides Python: a real browser and real speech engines.
-PROGRAMS := chromium espeak-ng flite
+PROGRAMS := chromium espeak-ng flite festival
+PACKAGES := $(PROGRAMS) festvox-us-slt-hts
 system-packages:
 	@missing=""; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
-		else echo "tests want:$$missing (sudo apt-get install$$missing); without them some tests are skipped"; fi; fi
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
+		else echo "tests want:$$missing (sudo apt-get install $(PACKAGES)); without them some tests are skipped"; fi; fi
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from engine.config import RuntimeConfig
 from engine.errors import ArtifactError, BackendError
 from engine.runtime.artifact import open_artifact, write_manifest
 from engine.runtime.base import Array, Backend, TensorSpec
 from engine.runtime.load import load_network
-
-torch = pytest.importorskip("torch")
 
 
 class _Toy(torch.nn.Module):  # type: ignore[name-defined, misc]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.media import SAMPLE_RATE, SAMPLES_PER_FRAME
+from tests.conftest import require_program
 from training.corpus import espeak, flite, sounds, text
 from training.corpus.augment import augment
 from training.corpus.clip import Job, make
@@ -22,7 +22,15 @@ from training.corpus.recorded import Recording, align
 from training.corpus.speech import SpeechUnavailable, Utterance, level, trim, warp
 from training.corpus.text import split_of
 
-needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs espeak-ng")
+
+@pytest.fixture
+def speech_engines() -> None:
+    """The programs that speak; skips without them, except in CI."""
+    for program in ("espeak-ng", "flite", "festival"):
+        require_program(program)
+
+
+needs_engines = pytest.mark.usefixtures("speech_engines")
 
 
 def tone(seconds: float = 1.0) -> np.ndarray:
@@ -44,7 +52,7 @@ def test_no_sentence_is_in_both_splits_and_the_grammar_is_rich() -> None:
 
 
 @pytest.mark.slow
-@needs_espeak
+@needs_engines
 def test_text_covers_every_english_phone() -> None:
     said = espeak.say([espeak.Request(sentence, "en-us") for sentence in text.WRITTEN])
     heard = {phone.name for speech in said for phone in speech.phones}
@@ -52,7 +60,7 @@ def test_text_covers_every_english_phone() -> None:
     assert wanted <= {name.rstrip("ː") for name in heard}
 
 
-@needs_espeak
+@needs_engines
 def test_espeak_reports_stops_where_their_silence_begins() -> None:
     speech = espeak.say([espeak.Request("a pie, a tie, a kite, a copy", "en-us", 150)])[0]
     found = 0
@@ -63,7 +71,7 @@ def test_espeak_reports_stops_where_their_silence_begins() -> None:
     assert found >= 4
 
 
-@needs_espeak
+@needs_engines
 def test_a_clip_has_the_promised_format_and_is_reproducible(tmp_path: Path) -> None:
     spec = ClipSpec(3, "espeak:en-us+f3", "train")
     row = make(Job(spec, _folder(tmp_path / "a"), 5))
@@ -97,7 +105,7 @@ def test_motion_alone_can_be_made_again(tmp_path: Path) -> None:
         np.testing.assert_array_equal(after["audio"], kept["audio"])
 
 
-@needs_espeak
+@needs_engines
 def test_a_missing_voice_is_reported() -> None:
     with pytest.raises(SpeechUnavailable, match="no voice"):
         espeak.say([espeak.Request("hello", "xx-nowhere")])
@@ -108,7 +116,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(shutil.which("flite") is None, reason="needs flite")
+@needs_engines
 def test_forced_alignment_finds_the_times_the_engine_reports() -> None:
     speech = flite.say("the quick brown fox jumps over the lazy dog", "slt")
     found = [p for p in align(speech.audio, speech.text) if p.name != "sil"]
@@ -125,12 +133,10 @@ def test_forced_alignment_finds_the_times_the_engine_reports() -> None:
 
 
 @pytest.mark.slow
-@needs_espeak
+@needs_engines
 def test_the_command_makes_a_corpus_and_goes_on(tmp_path: Path) -> None:
     arguments = ["--out", str(tmp_path), "--hours", "0.008", "--jobs", "1"]
     arguments += ["--speech", str(tmp_path / "none")]
-    if any(shutil.which(program) is None for program in ("flite", "festival")):
-        pytest.skip("needs flite and festival")
     assert main(arguments) == 0
     files = sorted((tmp_path / "clips").glob("*.npz"))
     index = json.loads((tmp_path / "index.json").read_text("utf-8"))
