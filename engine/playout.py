@@ -25,7 +25,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.media import FPS, AudioChunk, Float32, VideoFrame
-from engine.slots import RATE, SLOT_SAMPLES, SLOT_SECONDS, AudioLine, PlayoutStats, Slot
+from engine.slots import RATE, SLOT_SAMPLES, SLOT_SECONDS, AudioLine, PlayoutStats, Slack, Slot
 
 __all__ = ["RATE", "SLOT_SAMPLES", "SLOT_SECONDS", "Playout", "PlayoutStats", "Slot"]
 
@@ -36,11 +36,8 @@ _MAX_FRAMES = 2 * FPS
 """Pictures kept if nobody fetches them."""
 _QUIET_RMS = 0.01
 """Slots below -40 dBFS may be dropped to shorten the delay."""
-_PATIENCE = 5 * FPS
-"""Slots over which slack is observed before the delay shrinks."""
-_MAX_MARGIN = 5
-_CALM = 30 * FPS
-"""Slots without a hold after which the safety margin shrinks by one."""
+_HEAD_START = 2
+"""Frames a late renderer is sent ahead."""
 
 
 class Playout:
@@ -56,7 +53,7 @@ class Playout:
     """
 
     def __init__(
-        self, preroll: int = 2, max_delay: float = 0.6, idle: VideoFrame | None = None
+        self, preroll: int = 2, max_delay: float = 0.4, idle: VideoFrame | None = None
     ) -> None:
         if preroll < 1 or preroll * SLOT_SECONDS >= max_delay:
             raise ValueError(f"pre-roll of {preroll} frames with a maximum delay of {max_delay} s")
@@ -71,8 +68,7 @@ class Playout:
         self._last_sample = 0.0
         self._epoch = 0
         self._position = 0
-        self._margin = 1
-        self._calm = 0
+        self._slack = Slack()
         self._fade: Float32 | None = None
         self._clear()
 
@@ -83,7 +79,8 @@ class Playout:
         self._shown_pts = -1
         self._playing = False
         self._waited = 0
-        self._slack: deque[int] = deque(maxlen=_PATIENCE)
+        self._behind = False
+        self._slack.restart()
 
     @property
     def due(self) -> float | None:
@@ -101,9 +98,13 @@ class Playout:
 
     @property
     def position(self) -> int:
-        """Media frame index one past the last content that left; 0 before any."""
+        """First media frame whose picture is still of use; 0 before any sound has left.
+
+        While pictures come late it lies a little ahead of the sound: whoever leaves out what lies
+        before it gains time and is punctual again, instead of staying late for good.
+        """
         with self._lock:
-            return self._position
+            return self._position + (_HEAD_START if self._behind else 0)
 
     def stats(self) -> PlayoutStats:
         """A copy of the counters and gauges."""
@@ -136,6 +137,7 @@ class Playout:
         with self._lock:
             if not self._current(epoch):
                 return
+            self._behind = frame.pts < self._position
             self._frames[frame.pts] = frame
             if len(self._frames) > _MAX_FRAMES:
                 del self._frames[min(self._frames)]
@@ -229,15 +231,13 @@ class Playout:
             ready = sum(pts >= index for pts in self._frames)
             self._waited += ready >= self._preroll
             # Frames come in hops: starting at once would leave the next hop no time to be late.
-            self._playing = self._waited > self._margin or self._depth() >= self._max_depth
+            self._playing = self._waited > self._slack.margin or self._depth() >= self._max_depth
             return self._playing
         # A newer frame says that this one will not come: waiting would be in vain.
         if any(pts >= index for pts in self._frames) or self._depth() >= self._max_depth:
             return True
         self._stats.held += 1
-        self._slack.clear()
-        self._calm = 0
-        self._margin = min(self._margin + 1, _MAX_MARGIN)
+        self._slack.missed()
         return False
 
     def _content(self) -> Slot:
@@ -284,19 +284,13 @@ class Playout:
 
     def _trim(self) -> None:
         """Drop the next slot if frames were early for long and nobody will hear it."""
-        index = self._next
-        self._slack.append(self._run_length(index) - 1)
-        self._calm += 1
-        if self._calm >= _CALM:
-            self._calm = 0
-            self._margin = max(1, self._margin - 1)
-        if len(self._slack) < _PATIENCE or min(self._slack) <= self._margin:
+        if not self._slack.observe(self._run_length(self._next) - 1):
             return
-        samples = self._audio.peek(index)
+        samples = self._audio.peek(self._next)
         if float(np.sqrt(np.mean(np.square(samples)))) < _QUIET_RMS:
             self._stats.trimmed += 1
-            self._skip_to(index + 1)
-            self._slack.clear()
+            self._skip_to(self._next + 1)
+            self._slack.restart()
 
     def _run_length(self, index: int) -> int:
         """Slots from ``index`` on that have both audio and frame."""

@@ -1,7 +1,8 @@
-"""One 40 ms slot of output, the counters about slots, and audio cut into slots."""
+"""One 40 ms slot of output, the counters, audio cut into slots, and how early frames are."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,6 +15,12 @@ SLOT_SAMPLES = RATE // FPS
 """Samples in one slot (1920)."""
 SLOT_SECONDS = 1 / FPS
 """Length of one slot in seconds."""
+
+_PATIENCE = 5 * FPS
+"""Slots over which slack is observed before the delay shrinks."""
+_MAX_MARGIN = 5
+_CALM = 30 * FPS
+"""Slots without a miss after which the safety margin shrinks by one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,3 +122,32 @@ class AudioLine:
     def peek(self, index: int) -> Float32:
         """A slot's audio so far; zeros where nothing has arrived."""
         return self.slots.get(index, np.zeros(SLOT_SAMPLES, np.float32))
+
+
+class Slack:
+    """How many slots frames are ready before they are due, and how many they should be."""
+
+    def __init__(self) -> None:
+        self.margin = 1
+        """Slots to keep in hand; grows with every miss, shrinks when all is calm."""
+        self._seen: deque[int] = deque(maxlen=_PATIENCE)
+        self._calm = 0
+
+    def restart(self) -> None:
+        """Observe afresh."""
+        self._seen.clear()
+
+    def missed(self) -> None:
+        """A frame was not ready."""
+        self.restart()
+        self._calm = 0
+        self.margin = min(self.margin + 1, _MAX_MARGIN)
+
+    def observe(self, slack: int) -> bool:
+        """Note a slot's slack; True if for long there was more than the margin."""
+        self._seen.append(slack)
+        self._calm += 1
+        if self._calm >= _CALM:
+            self._calm = 0
+            self.margin = max(1, self.margin - 1)
+        return len(self._seen) == _PATIENCE and min(self._seen) > self.margin

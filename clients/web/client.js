@@ -8,7 +8,7 @@ const CAPTURE_MS = 20; // the browser hands out sound in blocks of about this le
 
 const $ = (id) => document.getElementById(id);
 const stage = document.querySelector(".stage");
-const state = { voice: null, connection: null, running: false, avatar: null, attempts: 0, timer: 0, server: null, ready: false };
+const state = { voice: null, connection: null, running: false, avatar: null, attempts: 0, timer: 0, server: null, ice: {}, ready: false };
 const token = readToken();
 window.vivace = state; // for tests and the curious
 
@@ -59,7 +59,7 @@ async function start() {
 
 async function connect() {
   show(state.attempts ? "Reconnecting" : "Connecting", "busy");
-  const connection = new Connection({ voice: state.voice.stream, avatar: state.avatar, token });
+  const connection = new Connection({ voice: state.voice.stream, avatar: state.avatar, ice: state.ice, token });
   state.connection = connection;
   connection.addEventListener("stream", (event) => {
     $("video").srcObject = event.detail;
@@ -262,6 +262,7 @@ async function begin() {
     return;
   }
   try {
+    state.ice = await (await call("ice", {}, token)).json();
     await loadAvatars();
     show("Not connected");
   } catch (error) {

@@ -31,13 +31,14 @@ export async function call(path, options = {}, token = "") {
 
 export class Connection extends EventTarget {
   // Events: "stream" (detail: MediaStream), "message" (detail: object), "connected", "lost".
-  constructor({ voice, avatar, token = "", motion = false }) {
+  // ice: the server's answer to GET /ice.
+  constructor({ voice, avatar, ice = {}, token = "", motion = false }) {
     super();
     this.token = token;
     this.avatar = avatar;
     this.id = null;
     this.closed = false;
-    this.pc = new RTCPeerConnection();
+    this.pc = new RTCPeerConnection(ice);
     this.stream = new MediaStream();
     this.previous = null;
     for (const track of voice.getAudioTracks()) this.pc.addTrack(track, voice);

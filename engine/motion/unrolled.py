@@ -73,7 +73,7 @@ class Unrolled(nn.Module):
             audio_known,
             self.scale.motion(past),
             past_known,
-            past_known,
+            torch.zeros_like(past_known),  # the mouth follows the sound, never its own past
             torch.zeros_like(guidance),
             self.scale.motion(reference),
             one,

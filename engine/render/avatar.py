@@ -18,7 +18,7 @@ from engine.face.topology import CHIN
 from engine.media import Float32
 from engine.motion.arkit import EXPRESSION, INDEX
 from engine.render import layers
-from engine.render.fields import WHOLE, frame_points, ring, unfold
+from engine.render.fields import WHOLE, frame_points, ring, unfold, unroll_lids
 from engine.render.layout import BODY_STEP, SIZE, check_inputs, node_positions
 from engine.render.openings import Head, eye_inputs, fields, mouth_inputs
 
@@ -123,7 +123,8 @@ def _head(portrait: Portrait) -> Head:
     shapes = effective(fit.resting, fit.lids)
     model = fit.scale * (fit.neutral + np.tensordot(shapes, fit.deltas, 1)) @ fit.rotation.T
     rest = np.concatenate([landmarks * [1, -1], model[:, 2:]], 1).astype(np.float32)
-    basis = unfold((fit.scale * fit.deltas @ fit.rotation.T).astype(np.float32), rest)
+    own = (fit.scale * fit.deltas @ fit.rotation.T).astype(np.float32)
+    basis = unroll_lids(unfold(own, rest))
     anchors = np.concatenate([ring(landmarks, 1.3, 1.65), frame_points(SIZE)])
     unit = fit.scale
     chin = float(landmarks[CHIN, 1])

@@ -11,6 +11,9 @@ from engine.render.layers import fill
 REACH = 1.22
 """Radius, in iris radii, out to which the eye's colours belong to the iris card."""
 
+UNDER_LID = 0.8
+"""Light on what only a wider eye uncovers."""
+
 
 def eye_cards(photo: Float32, opening: Float32, centre: Float32, radius: float) -> Float32:
     """Cut an eye into white and iris.
@@ -28,9 +31,9 @@ def eye_cards(photo: Float32, opening: Float32, centre: Float32, radius: float) 
     """
     y, x = np.mgrid[: photo.shape[0], : photo.shape[1]].astype(np.float32)
     distance = np.hypot(x - centre[0], y - centre[1]) / radius
-    seen = cv2.erode((opening > 0.98).astype(np.float32), np.ones((3, 3), np.uint8))
+    seen = (opening > 0.5).astype(np.float32)
     white_seen = seen * (distance > REACH)
-    white = fill(_evened(photo, white_seen), white_seen)
+    white = _continued(photo, opening, white_seen)
     # In the open eye the photo itself shows, up to the iris card's own edge.
     white = np.where((white_seen > 0)[..., None], photo, white)
     share = 1 - _smooth(0.94, REACH, distance)
@@ -42,11 +45,19 @@ def eye_cards(photo: Float32, opening: Float32, centre: Float32, radius: float) 
     return np.stack([back, front]).transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def _evened(photo: Float32, seen: Float32) -> Float32:
-    """The photo, or a plain white of its brightness where hardly any white shows."""
-    if seen.sum() >= 12:
-        return photo
-    return np.full_like(photo, 0.75 * float(np.percentile(photo, 90)))
+def _continued(photo: Float32, opening: Float32, seen: Float32) -> Float32:
+    """The white of the eye carried on under iris and lids, [H,W,3].
+
+    Only its brighter part is carried on: the darker one is lashes, their shade and the iris' rim.
+    """
+    light = photo.mean(-1)
+    inner = cv2.erode(opening, np.ones((3, 3), np.uint8)) * seen
+    good = inner > 0.9
+    if good.sum() < 12:
+        return np.full_like(photo, 0.75 * float(np.percentile(photo, 90)))
+    good &= light >= np.percentile(light[good], 45)
+    shade = np.where(opening > 0.5, 1.0, UNDER_LID)[..., None]
+    return np.asarray(fill(photo, good.astype(np.float32)) * shade, np.float32)
 
 
 def _complete(photo: Float32, seen: Float32, distance: Float32, white: Float32) -> Float32:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.face.topology import FACE_OVAL, LEFT_LID_PAIRS, LIP_PAIRS, RIGHT_LID_PAIRS
 from engine.media import Float32
+from engine.motion.arkit import INDEX
 
 
 class Spread:
@@ -68,6 +69,24 @@ def unfold(basis: Float32, rest: Float32) -> Float32:
             points = list(ring_points)
             relative = basis[:, points] - basis[:, outer]
             out[:, points] = basis[:, outer] + relative * factor[..., None]
+    return out
+
+
+def unroll_lids(basis: Float32) -> Float32:
+    """Let closing lids take the skin above them along.
+
+    A lid that closes unrolls skin from its crease. In the picture's plane the next best is to
+    stretch the skin between crease and brow, not the few pixels of lashes at the margin.
+
+    Args:
+        basis: [52,478,3].
+    """
+    out = basis.copy()
+    margin, crease, fold = (list(points) for points in LID_RINGS)
+    for name in ("eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight"):
+        shape = INDEX[name]
+        out[shape, crease] = CREASE_SHARE * basis[shape, margin]
+        out[shape, fold] = FOLD_SHARE * basis[shape, margin]
     return out
 
 
@@ -149,6 +168,14 @@ LIP_RINGS = (
 """Upper and lower lip from its outer edge to its inner one, column by column."""
 MAX_SQUEEZE = 0.45
 """Share of a lip's height that one blendshape may take from it: more would fold the skin."""
+LID_RINGS = (
+    (246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398),
+    (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414),
+    (113, 225, 224, 223, 222, 221, 189, 342, 445, 444, 443, 442, 441, 413),
+)
+"""Upper lids of both eyes: margin, crease, the fold above."""
+CREASE_SHARE, FOLD_SHARE = 0.85, 0.35
+"""Of the margin's movement, how much crease and fold make."""
 _UPPER_LIDS = (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414)
 _LOWER_LIDS = (
     25, 110, 24, 23, 22, 26, 112, 31, 228, 229, 230, 231, 232, 233,

@@ -35,6 +35,7 @@ class Opening:
         margin: pixels by which its source pictures are larger than the window, on every side.
         cards: flat pictures behind the hole, back to front.
         card: height and width of a card's texture.
+        inner: top, left, height, width of the part of the window in which the hole can be.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Opening:
     margin: int
     cards: int
     card: tuple[int, int]
+    inner: tuple[int, int, int, int]
 
     @property
     def nodes(self) -> tuple[int, int]:
@@ -77,9 +79,9 @@ class Opening:
         return specs | {f"{self.name}_origin": TensorSpec((count, 2), "int64")}
 
 
-MOUTH = Opening("mouth", 1, 160, 192, 4, 24, 4, CARD)
+MOUTH = Opening("mouth", 1, 160, 192, 4, 24, 4, CARD, (24, 32, 112, 128))
 """Cards: cavity, tongue, lower teeth, upper teeth."""
-EYES = Opening("eyes", 2, 64, 96, 2, 16, 2, (96, 128))
+EYES = Opening("eyes", 2, 64, 96, 2, 16, 2, (96, 128), (8, 8, 48, 80))
 """Person's right eye, then left. Cards: white, iris. A card is as large as the source picture."""
 OPENINGS = (MOUTH, EYES)
 

@@ -31,8 +31,9 @@ WIDTH_LIMITS = (0.85, 1.15)
 """Of a dental arch against the average, by the mouth's width."""
 WHITE = 225.0
 """Brightness of teeth in full light."""
-TONGUE_DROP = 0.06
-"""Inter-ocular units by which the tongue lies lower than rendered: at rest on the floor."""
+DROP = {"upper": 0.025, "tongue": 0.06}
+"""Inter-ocular units by which a layer lies lower than rendered: clips of speech show more of the
+upper teeth, and a tongue that rests on the floor."""
 TONGUE_SHADE = (0.3, 0.95)
 """Light on the tongue at the throat and at its tip."""
 GIVES_WAY = np.array([0, 0.8, 0], np.float32)
@@ -101,8 +102,7 @@ def mouth_cards(
             half *= CAVITY_REACH
         moved = _part_deltas(fit, name)
         moved[INDEX["jawOpen"], :2] = per_jaw * drop
-        if name == "tongue":
-            centre[1] -= TONGUE_DROP
+        centre[1] -= DROP.get(name, 0.0)
         textures.append(_texture(prior[name] * _depth(name, len(prior[name])), light))
         centres.append(lips + np.array([*(centre * width), -BEHIND_LIPS]))
         halves.append(half)

@@ -22,7 +22,9 @@ from engine.face.rig import MIN_OPEN
 from engine.motion.arkit import INDEX
 from engine.render.layout import BODY_STEP, EYES, MOUTH, OPENINGS, SIZE, Opening, network_inputs
 
-NEWTON_STEPS = 3
+FIXED_STEPS, NEWTON_STEPS = 3, 2
+MAX_STEP = 8.0
+"""Pixels that one of Newton's steps may go."""
 CAMERA_DISTANCE = 10.0
 """Of the head from the camera in inter-ocular units, as portraits are taken (0.6 m)."""
 
@@ -64,6 +66,15 @@ def effective(shapes: Tensor, lids: Tensor) -> Tensor:
     )  # [1,52]
 
 
+def rotate(matrix: Tensor, points: Tensor) -> Tensor:
+    """Rows of a matrix [2,3] times points [...,3,N]: [...,2,N].
+
+    Elementwise on purpose: runtimes that compute products in bf16 would lose whole pixels.
+    """
+    x, y, z = points[..., 0:1, :], points[..., 1:2, :], points[..., 2:3, :]
+    return matrix[:, 0:1] * x + matrix[:, 1:2] * y + matrix[:, 2:3] * z
+
+
 class Pose:
     """The head's rigid motion in one frame.
 
@@ -83,7 +94,7 @@ class Pose:
 
     def displacement(self, points: Tensor) -> Tensor:
         """How far points [...,3,N] move in the picture plane, y up: [...,2,N]."""
-        return self.turn @ (points - self.pivot) + self.shift
+        return rotate(self.turn, points - self.pivot) + self.shift
 
 
 def displace(
@@ -128,17 +139,27 @@ def invert(field: Tensor, where: Tensor, extent: Tensor, step: int) -> Tensor:
     places = where.permute(0, 3, 1, 2) + 0.5  # [B,2,h',w']
     scale = (2 / extent).view(1, 2, 1, 1)
     flow = torch.zeros_like(places)
-    for _ in range(NEWTON_STEPS + 1):
+    for stage in range(FIXED_STEPS + NEWTON_STEPS):
         grid = ((places + flow) * scale - 1).permute(0, 2, 3, 1)
-        d = F.grid_sample(both, grid, padding_mode="border", align_corners=False)
-        rx, ry = flow[:, 0] + d[:, 0], flow[:, 1] + d[:, 1]
-        a, b, c, e = 1 + d[:, 2], d[:, 4], d[:, 3], 1 + d[:, 5]
-        # Where the field folds (behind a closed lip) any answer is covered by the other layer:
-        # the floor only keeps the step finite.
-        det = (a * e - b * c).clamp(min=0.3)
-        step_x, step_y = (e * rx - b * ry) / det, (a * ry - c * rx) / det
-        flow = flow - torch.stack([step_x, step_y], 1).clamp(-48, 48)
+        # Fixed-point steps follow the field's own continuation over long ways, where Newton's
+        # would jump across a lip; Newton's then land.
+        newton = stage >= FIXED_STEPS
+        d = F.grid_sample(
+            both if newton else field, grid, padding_mode="border", align_corners=False
+        )
+        flow = _newton_step(flow, d) if newton else -d
     return flow
+
+
+def _newton_step(flow: Tensor, d: Tensor) -> Tensor:
+    """One step of Newton's method on ``v + field(p + v)``; d [B,6,h,w]: field and gradient."""
+    rx, ry = flow[:, 0] + d[:, 0], flow[:, 1] + d[:, 1]
+    a, b, c, e = 1 + d[:, 2], d[:, 4], d[:, 3], 1 + d[:, 5]
+    # Where the field folds (behind a closed lip) any answer is covered by the other layer:
+    # the floor only keeps the step finite.
+    det = (a * e - b * c).clamp(min=0.4)
+    steps = torch.stack([(e * rx - b * ry) / det, (a * ry - c * rx) / det], 1)
+    return flow - steps.clamp(-MAX_STEP, MAX_STEP)
 
 
 def _interpolation(nodes: int, step: int) -> Tensor:
@@ -237,6 +258,12 @@ class Window(nn.Module):
         self.register_buffer("feather", torch.minimum(ramp_y, _ramp(w)[None])[None, None])
         index = _pixels(opening.height, opening.width).long()
         self.register_buffer("index", index.view(1, -1, 2))
+        top, left, height, width = opening.inner
+        self.rows, self.columns = slice(top, top + height), slice(left, left + width)
+        self.rim = (left, opening.width - left - width, top, opening.height - top - height)
+        inner = _pixels(opening.height, opening.width)[self.rows, self.columns]
+        self.inner: Tensor
+        self.register_buffer("inner", inner.contiguous()[None])
 
     def place(self, field: Tensor, centre: Tensor, origin: Tensor) -> Tensor:
         """Whole pixels [B,2] by which the windows follow the head, kept inside the picture."""
@@ -260,7 +287,7 @@ class Window(nn.Module):
 
     def behind(self, inputs: Mapping[str, Tensor], weights: Tensor, pose: Pose, at: Tensor,
                shade: Tensor | None) -> Tensor:  # fmt: skip
-        """Cards, back to front [B,3,H,W], 0..255.
+        """Cards, back to front [B,3,H,W], 0..255, in the window's inner part.
 
         Args:
             inputs: the opening's constants without their prefix.
@@ -272,14 +299,15 @@ class Window(nn.Module):
         batch, layers = self.opening.count, self.opening.cards
         place = inputs["card_rest"] + (weights @ inputs["card_basis"])[:, 0]  # [BK,3]
         moved = place[:, :2] + pose.displacement(place[..., None])[..., 0]  # [BK,2]
-        axes = pose.matrix[:2] @ inputs["card_axes"] * pose.zoom  # [BK,2,2]: px per half card
+        axes = rotate(pose.matrix[:2], inputs["card_axes"]) * pose.zoom  # [BK,2,2]: px/half card
         a, b, c, d = axes[:, 0, 0], axes[:, 0, 1], -axes[:, 1, 0], -axes[:, 1, 1]
         det = a * d - b * c
-        inverse = torch.stack([d / det, -b / det, -c / det, a / det], 1).view(-1, 2, 2)
+        across = torch.stack([d / det, -c / det], 1).view(-1, 1, 1, 2)  # card per px of x
+        down = torch.stack([-b / det, a / det], 1).view(-1, 1, 1, 2)
         centre = torch.stack([moved[:, 0], -moved[:, 1]], 1)  # [BK,2] px, y down
-        offset = at.repeat_interleave(layers, 0) - centre  # [BK,2]
-        points = self.pixels.view(1, -1, 2) + offset[:, None]  # [BK,HW,2]
-        grid = (points @ inverse.transpose(1, 2)).view(-1, *self.pixels.shape[1:])
+        offset = (at.repeat_interleave(layers, 0) - centre).view(-1, 1, 1, 2)
+        points = self.inner + offset  # [BK,H,W,2]
+        grid = points[..., :1] * across + points[..., 1:] * down
         seen = F.grid_sample(inputs["cards"], grid, padding_mode="zeros", align_corners=False)
         seen = seen.view(batch, layers, 4, *seen.shape[2:])
         out = seen[:, 0, :3]
@@ -326,10 +354,11 @@ class Window(nn.Module):
         above = top[:, 3:]
         below = torch.minimum(bottom[:, 3:], 1 - above)
         inside = 1 - above - below
-        shade = self.light(inside) if self.shaded else None
+        hole = inside[..., self.rows, self.columns]
+        shade = self.light(hole) if self.shaded else None
         at = (origin + shift).float()
         content = self.behind(inputs, weights, pose, at, shade)
-        picture = above * top[:, :3] + below * bottom[:, :3] + inside * content
+        picture = above * top[:, :3] + below * bottom[:, :3] + F.pad(hole * content, self.rim)
         index = self.index + (origin + shift)[:, None]  # [B,HW,2]
         flat = index[..., 1] * SIZE + index[..., 0]
         return picture.clamp(0, 255), above, inside, flat.view(-1, 1)

@@ -65,6 +65,7 @@ class Signaling:
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
             web.get("/metrics", self.metrics),
+            web.get("/ice", self.ice),
             web.post("/offer", self.offer),
             web.delete("/sessions/{id}", self.end_session),
             web.get("/avatars", self.avatars),
@@ -103,6 +104,11 @@ class Signaling:
         """Prometheus' text format."""
         text = self._engine.metrics.exposition()
         return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def ice(self, _request: web.Request) -> web.StreamResponse:
+        """``{iceServers}`` for the browser's own connection: the same ones as the server's."""
+        servers = [{"urls": url} for url in self._config.ice_servers]
+        return web.json_response({"iceServers": servers})
 
     async def offer(self, request: web.Request) -> web.StreamResponse:
         """Answer ``{sdp, type, avatar?}`` with ``{sdp, type, id}``."""
@@ -149,18 +155,19 @@ class Signaling:
 
     async def add_avatar(self, request: web.Request) -> web.StreamResponse:
         """Make an avatar of the photo in the body (raw bytes of a JPEG, PNG or WebP)."""
-        if self._photos_waiting >= _WAITING_PHOTOS:
-            return refusal(503, "overloaded", "Too many photos at once.", **{"Retry-After": "5"})
         if not self._engine.ready:
             return refusal(503, "starting", "The engine is starting.", **{"Retry-After": "2"})
-        self._photos_waiting += 1
         try:
             photo = await request.read()
-            loop = asyncio.get_running_loop()
-            entry = await loop.run_in_executor(self._photos, self._engine.add_avatar, photo)
         except web.HTTPRequestEntityTooLarge:
             limit = f"The photo is larger than {self._config.upload_mb} MB."
             return refusal(413, "bad_photo", limit, "too_large")
+        if self._photos_waiting >= _WAITING_PHOTOS:
+            return refusal(503, "overloaded", "Too many photos at once.", **{"Retry-After": "5"})
+        self._photos_waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            entry = await loop.run_in_executor(self._photos, self._engine.add_avatar, photo)
         except PortraitError as error:
             return refusal(422, "bad_photo", str(error), error.reason)
         finally:

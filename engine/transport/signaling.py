@@ -75,16 +75,25 @@ async def _serve(config: EngineConfig, secret: str) -> None:
 
 
 async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
-    context = None
+    context = _tls(config)
+    site = web.TCPSite(runner, config.host, config.port, ssl_context=context)
     try:
-        if config.tls_cert:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(config.tls_cert, config.tls_key)
-        site = web.TCPSite(runner, config.host, config.port, ssl_context=context)
         await site.start()
-    except OSError as error:  # ssl.SSLError is one too
+    except OSError as error:
         where = f"{config.host}:{config.port}"
         raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from error
     host, port = runner.addresses[0][:2]
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if context else 'http'}://{shown}:{port}"
+
+
+def _tls(config: ServerConfig) -> ssl.SSLContext | None:
+    if not config.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except OSError as error:  # ssl.SSLError is one too
+        reason = error.strerror or error
+        raise ConfigError(f"cannot use the certificate {config.tls_cert}: {reason}") from error
+    return context

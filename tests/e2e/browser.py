@@ -25,6 +25,7 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
     "--disable-gpu",
+    "--allow-loopback-in-peer-connection",  # for machines that have no network at all
     "--autoplay-policy=no-user-gesture-required",
 )
 
@@ -79,6 +80,9 @@ STATS = """async () => {
 }"""
 
 
+_errors: list[str] = []
+
+
 @contextmanager
 def chromium(*flags: str, permit: bool = True) -> Iterator[Browser]:
     """A browser; ``permit`` answers the question for the microphone with yes."""
@@ -88,16 +92,18 @@ def chromium(*flags: str, permit: bool = True) -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=path, args=wanted, ignore_default_args=["--mute-audio"]
         )
+        _errors.clear()
         try:
             yield browser
         finally:
             browser.close()
+        assert _errors == [], "the page's own script failed"
 
 
 def open_page(browser: Browser, address: str, **options: Any) -> Page:
     """Open the web client; a script error in it fails the test."""
     page = browser.new_page(**options)
-    page.on("pageerror", lambda error: (_ for _ in ()).throw(AssertionError(str(error))))
+    page.on("pageerror", lambda error: _errors.append(str(error)))
     page.goto(address)
     page.wait_for_selector("#start:enabled", timeout=60_000)
     return page

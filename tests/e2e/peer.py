@@ -15,6 +15,7 @@ from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
     RTCPeerConnection,
+    RTCRtpReceiver,
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError
@@ -58,9 +59,16 @@ class LoopbackPeer:
         http: client session.
         base: the server's address.
         voice: float32 samples to say at 48 kHz; None sends no audio at all.
+        codec: the only video codec to offer, or None for all.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, base: str, voice: Float32 | None) -> None:
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        base: str,
+        voice: Float32 | None,
+        codec: str | None = None,
+    ) -> None:
         self._http, self._base = http, base
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.pictures: list[tuple[float, int, np.ndarray[Any, Any]]] = []
@@ -72,7 +80,10 @@ class LoopbackPeer:
             self.pc.addTransceiver("audio", direction="recvonly")
         else:
             self.pc.addTrack(Voice(voice))
-        self.pc.addTransceiver("video", direction="recvonly")
+        video = self.pc.addTransceiver("video", direction="recvonly")
+        if codec is not None:
+            known = RTCRtpReceiver.getCapabilities("video").codecs
+            video.setCodecPreferences([c for c in known if c.name in (codec, "rtx")])
         self.channel = self.pc.createDataChannel("control")
         self.channel.on("message", lambda text: self.messages.append(json.loads(text)))
         self.channel.on("open", lambda: self.tell(type="subscribe", motion=True))

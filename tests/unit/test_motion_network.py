@@ -132,7 +132,7 @@ def test_unrolled_is_the_sampler_in_raw_units() -> None:
     inputs = export.example_inputs(module)
     given = Condition(
         scale.audio(inputs["audio"]), inputs["audio_known"], scale.motion(inputs["past"]),
-        inputs["past_known"], inputs["past_known"], torch.zeros(1),
+        inputs["past_known"], 0 * inputs["past_known"], torch.zeros(1),
         scale.motion(inputs["reference"]), torch.ones(1), inputs["state"], inputs["style"],
         torch.ones(1), inputs["guidance"],
     )  # fmt: skip

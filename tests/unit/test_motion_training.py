@@ -15,7 +15,7 @@ from engine.motion.diffusion import interpolate
 from engine.motion.network import CMDT, Condition, Dims
 from training.motion import losses, metrics
 from training.motion.checkpoint import load_network
-from training.motion.data import Clips, Drops, Windows, load_clips, measure_scale
+from training.motion.data import Clips, load_clips, measure_scale
 from training.motion.ema import Ema
 from training.motion.objective import (
     draw_steps,
@@ -25,6 +25,7 @@ from training.motion.objective import (
     teacher_objective,
 )
 from training.motion.train import Plan, Trainer
+from training.motion.windows import Drops, Windows
 
 torch.set_num_threads(1)  # more only fight each other at this size
 

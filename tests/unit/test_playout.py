@@ -167,6 +167,26 @@ def test_late_pictures_are_shown_late_rather_than_never() -> None:
     assert not any(slot.silence for slot in slots[40:])
 
 
+def test_a_late_renderer_that_leaves_out_what_is_of_no_use_is_punctual_again() -> None:
+    """One stall of 0.8 s; pictures before ``position`` are then left out, as a session does."""
+    playout = Playout(max_delay=0.3)
+    count, samples, made, busy_until = 150, loud(150), 0, 0.0
+    slots = []
+    for tick in range(count * 4):
+        now = tick * 0.01
+        if tick % 2 == 0:
+            playout.push_audio(AudioChunk(samples[tick * 480 : tick * 480 + 960], tick * 480, RATE))
+        while made < now / SLOT_SECONDS - 5 and busy_until <= now:
+            if made >= playout.position:
+                playout.push_frame(frame(made))
+                busy_until = now + (0.8 if made == 50 else 0.035)
+            made += 1
+        if tick % 4 == 0:
+            slots.append(playout.next_slot(now))
+    assert sum(slot.repeated for slot in slots[100:]) == 0
+    assert all(s.frame is not None and s.frame.pts == s.content for s in slots[100:])
+
+
 def test_a_gap_in_the_audio_is_silence_of_the_same_length() -> None:
     playout = Playout()
     playout.push_audio(AudioChunk(np.full(SLOT_SAMPLES, 0.5, np.float32), 0, RATE))
@@ -258,7 +278,7 @@ def test_the_delay_shrinks_again_in_silence_only() -> None:
     quiet = slice(300 * SLOT_SAMPLES, 600 * SLOT_SAMPLES)
     samples[quiet] *= 0.001
     lag = [0.35 if 40 <= i < 45 else 0.02 for i in range(count)]
-    playout = Playout()
+    playout = Playout(max_delay=0.6)
     events = audio_events(samples, range(0, len(samples), 960), [0.0] * 2000)
     slots = play(playout, events + frame_events(lag), 26.0)
     delay = {s.pts: s.pts - s.content for s in slots if s.content is not None}

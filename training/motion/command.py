@@ -15,10 +15,11 @@ from engine.motion.unrolled import Scale
 from training.corpus.phones import VISEMES
 from training.motion import evaluate
 from training.motion.checkpoint import CACHE, load_network
-from training.motion.data import Windows, load_clips, measure_scale
+from training.motion.data import load_clips, measure_scale
 from training.motion.losses import Weights
 from training.motion.objective import held_out_check, student_objective, teacher_objective
 from training.motion.train import Plan, Trainer
+from training.motion.windows import Windows
 from training.teacher.style import Style
 
 VARIANTS = 2
@@ -33,11 +34,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=CACHE, help="checkpoints, logs, features")
     parser.add_argument("--minutes", type=float, help="time limit (45 teacher, 20 distil)")
     parser.add_argument("--steps", type=int, help="step limit (8000 teacher, 3000 distil)")
+    parser.add_argument("--rate", type=float, help="peak learning rate (1e-3, students 5e-4)")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--init", type=Path, help="teacher: start from these weights and units")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="evaluate: few clips")
@@ -61,11 +64,15 @@ def teach(args: argparse.Namespace) -> None:
     dims = Dims(width=args.width, layers=args.layers)
     target = args.out / "teacher.pt"
     # The units are fixed once: a corpus that has grown since must not shift them.
-    known = load_network(target)[1] if args.resume else None
-    windows, held = _windows(args, dims, known)
-    plan = Plan(steps=args.steps or 8000, minutes=args.minutes or 45.0, batch=args.batch)
+    source = target if args.resume else args.init
+    network, known = load_network(source)[:2] if source else (CMDT(dims), None)
+    windows, held = _windows(args, network.dims, known)
+    plan = Plan(
+        steps=args.steps or 8000, minutes=args.minutes or 45.0, batch=args.batch,
+        rate=args.rate or 1e-3,
+    )  # fmt: skip
     trainer = Trainer(
-        CMDT(dims), windows.scale, plan, {"shortcut": False, "stage": "teacher"}, target
+        network.train(), windows.scale, plan, {"shortcut": False, "stage": "teacher"}, target
     )  # fmt: skip
     if args.resume:
         trainer.resume()
@@ -79,8 +86,8 @@ def distil(args: argparse.Namespace) -> None:
     windows, held = _windows(args, teacher.dims, scale)
     student, _, _ = load_network(args.out / "teacher.pt")
     plan = Plan(
-        steps=args.steps or 3000, minutes=args.minutes or 20.0, batch=args.batch, rate=5e-4,
-        warmup=50, decay=0.995,
+        steps=args.steps or 3000, minutes=args.minutes or 20.0, batch=args.batch,
+        rate=args.rate or 5e-4, warmup=50, decay=0.995,
     )  # fmt: skip
     trainer = Trainer(
         student.train(), scale, plan, {"shortcut": True, "stage": "student"},

@@ -14,7 +14,7 @@ from engine.motion.arkit import INDEX, LIPS, MOTION_SIZE
 from engine.motion.diffusion import estimate, smooth_noise
 from engine.motion.network import Context
 from engine.motion.unrolled import Scale
-from training.motion.data import Batch
+from training.motion.windows import Batch
 
 UNHEARD = 0.25
 """Weight of draft frames whose sound is not known yet."""

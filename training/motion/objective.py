@@ -11,7 +11,6 @@ from torch import Tensor
 from engine.motion.diffusion import interpolate, sample, two_half_steps, velocity
 from engine.motion.network import CMDT, Condition
 from engine.motion.unrolled import Scale
-from training.motion.data import Batch, Windows
 from training.motion.ema import Ema
 from training.motion.losses import (
     audio_branch,
@@ -23,6 +22,7 @@ from training.motion.losses import (
     weighted,
 )
 from training.motion.train import Objective
+from training.motion.windows import Batch, Windows
 
 GUIDANCE = (1.0, 2.5)
 """Audio guidance a student learns to imitate."""

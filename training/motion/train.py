@@ -24,9 +24,9 @@ from tqdm import tqdm
 from engine.motion.network import CMDT
 from engine.motion.unrolled import Scale
 from training.motion import checkpoint
-from training.motion.data import Batch, Windows
 from training.motion.ema import Ema
 from training.motion.losses import Weights, total
+from training.motion.windows import Batch, Windows
 
 Objective = Callable[[CMDT, Batch], dict[str, Tensor]]
 

@@ -32,6 +32,6 @@ def load_refiner(path: Path | None) -> tuple[Refiner | None, dict[str, Any]]:
         return None, {}
     stored = torch.load(source, map_location="cpu", weights_only=True)
     facts = stored["facts"]
-    refiner = Refiner(gain=float(facts["gain"]))
+    refiner = Refiner()
     refiner.load_state_dict(stored["weights"])
     return refiner.eval(), facts

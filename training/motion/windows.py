@@ -1,0 +1,208 @@
+"""Random training windows out of flat clips, with everything that is hidden or disturbed.
+
+Letters as in ``engine.motion.network``: B batch, P past, N new, F = P + N frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.audio.features import BANDS, SUBFRAMES, mel_filters
+from engine.motion.arkit import LIPS
+from engine.motion.condition import IDLE, LISTENING, SPEAKING
+from engine.motion.network import Condition, Dims
+from engine.motion.unrolled import Scale
+from training.motion.data import Array, Clips
+
+
+def band_warp(factor: float) -> Array:
+    """[80,80] matrix that stretches the frequency axis of log-mel rows: band b hears f_b / factor.
+
+    Jaitly and Hinton, "Vocal tract length perturbation improves speech recognition", 2013.
+    """
+    filters = mel_filters()  # [257,80]
+    centres = (np.arange(len(filters)) @ filters) / filters.sum(0)
+    place = np.interp(centres / factor, centres, np.arange(BANDS))
+    low = np.minimum(place.astype(int), BANDS - 2)
+    matrix = np.zeros((BANDS, BANDS), np.float32)
+    matrix[low, np.arange(BANDS)] = 1.0 - (place - low)
+    matrix[low + 1, np.arange(BANDS)] = place - low
+    return matrix
+
+
+_WARPS = np.stack([band_warp(factor) for factor in np.linspace(0.86, 1.16, 13)])
+
+
+class Batch(NamedTuple):
+    """Training windows, normalised."""
+
+    condition: Condition
+    clean: Tensor
+    """[B,N,58] the motion to be produced."""
+    joined: Tensor
+    """[B] 1 where the two frames just before are known."""
+    heard: Tensor
+    """[B,N] 1 where the new frame's sound is known."""
+    closure: Tensor
+    """[B,F] 1 where lips must meet."""
+    viseme: Tensor
+    """[B,F] int64, -1 where the sound is not known."""
+    lips: Tensor
+    """[B,F,28] clean lips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """How often what is hidden from the network, and how noisy its past is."""
+
+    sound: float = 0.1
+    no_past: float = 0.05
+    short_past: float = 0.12
+    lips: float = 0.7
+    """The mouth is rarely chained to its own past: at run time it never is."""
+    reference: float = 0.4
+    state: float = 0.15
+    style: float = 0.25
+    noise: float = 0.15
+    usual_known: float = 0.4
+    """Share of windows with exactly ``usual`` new frames of sound, the rest uniform 1..N."""
+    usual: int = 4
+    warp: float = 0.6
+    """Share of windows heard through another vocal tract."""
+
+
+class Windows:
+    """Draws random windows.
+
+    Args:
+        clips: of a split.
+        scale: units.
+        dims: window sizes.
+        drops: dropout rates.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, clips: Clips, scale: Scale, dims: Dims, drops: Drops | None = None, seed: int = 0
+    ) -> None:
+        self.clips, self.scale, self.dims = clips, scale, dims
+        self.drops = drops or Drops()
+        self.rng = np.random.default_rng(seed)
+        self.motion = scale.motion(torch.from_numpy(clips.motion)).numpy()
+        self.clip_of = np.repeat(np.arange(len(clips.length)), clips.length)
+        last = clips.start + clips.length - dims.new
+        self.firsts = np.concatenate(
+            [np.arange(a, b + 1) for a, b in zip(clips.start, last, strict=True)]
+        )
+        quiet = [
+            np.flatnonzero(clips.speaking[a : a + n] == 0) + a
+            for a, n in zip(clips.start, clips.length, strict=True)
+        ]
+        self.quiet = [
+            q if len(q) else np.array([a]) for q, a in zip(quiet, clips.start, strict=True)
+        ]
+
+    def draw(self, size: int) -> Batch:
+        """A batch of ``size`` windows."""
+        dims, rng, clips = self.dims, self.rng, self.clips
+        first = rng.choice(self.firsts, size)
+        clip = self.clip_of[first]
+        frames = first[:, None] + np.arange(-dims.past, dims.new)  # [B,F]
+        inside = frames >= clips.start[clip][:, None]
+        frames = np.where(inside, frames, clips.start[clip][:, None])
+        motion = self.motion[frames]  # [B,F,58]
+        audio_known, past_known = self._known(inside)
+        condition = self._condition(clip, frames, motion, audio_known, past_known)
+        new = slice(dims.past, None)
+        viseme = np.where(audio_known > 0, clips.viseme[frames], -1)
+        return Batch(
+            condition,
+            _tensor(motion[:, new]),
+            _tensor(past_known[:, dims.past - 2 :].min(1)),
+            _tensor(audio_known[:, new]),
+            _tensor(clips.closure[frames]),
+            torch.from_numpy(viseme.astype(np.int64)),
+            _tensor(motion[:, :, list(LIPS)]),
+        )
+
+    def _known(self, inside: Array) -> tuple[Array, Array]:
+        """Which sound [B,F] and which past [B,P] the network gets to know."""
+        dims, rng, drops = self.dims, self.rng, self.drops
+        size = len(inside)
+        heard = np.where(
+            rng.random(size) < drops.usual_known, drops.usual, rng.integers(1, dims.new + 1, size)
+        )
+        audio = inside.astype(np.float32)
+        audio[:, dims.past :] = np.arange(dims.new) < heard[:, None]
+        past = inside[:, : dims.past].astype(np.float32)
+        kind = rng.random(size)
+        short = np.where(rng.random(size) < 0.6, 1, rng.integers(1, dims.past, size))
+        length = np.where(kind < drops.short_past, short, dims.past)
+        length = np.where(kind > 1 - drops.no_past, 0, length)
+        kept = np.arange(dims.past) >= dims.past - length[:, None]
+        past *= kept
+        # A stream that just began has heard nothing before either; a resumed one has.
+        mute = (length < dims.past) & (rng.random(size) < 0.5)
+        audio[:, : dims.past] *= np.where(mute[:, None], kept, 1)
+        audio *= rng.random((size, 1)) >= drops.sound
+        return audio, past
+
+    def _condition(
+        self, clip: Array, frames: Array, motion: Array, audio_known: Array, past_known: Array
+    ) -> Condition:
+        dims, rng, drops, clips = self.dims, self.rng, self.drops, self.clips
+        size = len(clip)
+        variant = rng.integers(len(clips.features), size=size)
+        audio = np.stack(
+            [clips.features[v][row] for v, row in zip(variant, frames, strict=True)]
+        ).astype(np.float32)
+        audio = self._other_throats(audio)
+        noise = rng.uniform(0, drops.noise, size).astype(np.float32)
+        noise *= rng.random(size) < 0.8
+        past = motion[:, : dims.past]
+        past = past + noise[:, None, None] * rng.standard_normal(past.shape, dtype=np.float32)
+        lips = np.repeat(rng.random((size, 1)) >= drops.lips, dims.past, 1)
+        poses = np.array([rng.choice(self.quiet[c]) for c in clip])
+        return Condition(
+            self.scale.audio(torch.from_numpy(audio)),
+            _tensor(audio_known),
+            _tensor(past),
+            _tensor(past_known),
+            _tensor(lips),
+            _tensor(noise),
+            _tensor(self.motion[poses]),
+            _tensor(rng.random(size) >= drops.reference),
+            _tensor(self._state(frames, audio_known)),
+            _tensor(clips.style[clip]),
+            _tensor(rng.random(size) >= drops.style),
+            torch.ones(size),
+        )
+
+    def _other_throats(self, audio: Array) -> Array:
+        """Vocal tract length perturbation: each window [B,F,320] as a larger or smaller speaker."""
+        size, frames = audio.shape[:2]
+        matrix = _WARPS[self.rng.integers(len(_WARPS), size=size)]  # [B,80,80]
+        matrix = np.where(self.rng.random((size, 1, 1)) < self.drops.warp, matrix, np.eye(BANDS))
+        bands = audio.reshape(size, frames * SUBFRAMES, BANDS)
+        warped: Array = (bands @ matrix.astype(np.float32)).reshape(audio.shape)
+        return warped
+
+    def _state(self, frames: Array, audio_known: Array) -> Array:
+        """One-hot [B,3] as the engine derives it from speech detection; 5 % are wrong."""
+        dims, rng, drops = self.dims, self.rng, self.drops
+        size = len(frames)
+        spoken = self.clips.speaking[frames[:, dims.past :]] * audio_known[:, dims.past :]
+        speaking = (spoken.max(1) > 0) ^ (rng.random(size) < 0.05)
+        quiet = np.where(rng.random(size) < 0.5, LISTENING, IDLE)
+        state = np.eye(3, dtype=np.float32)[np.where(speaking, SPEAKING, quiet)]
+        kept: Array = state * (rng.random((size, 1)) >= drops.state)
+        return kept
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
