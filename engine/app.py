@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import sys
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,10 @@ log = logging.getLogger(__name__)
 DEFAULT_AVATAR = "default"
 _MAX_UPLOADS = 32
 _RETRY_SECONDS = 10
+_USABLE = 0.8
+"""Share of the machine that sessions may fill: beyond it frames come late."""
+_TRANSPORT = 0.25
+"""Cores that encoding and sending one session take (research/webrtc.md: 22 to 29 % of one)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +80,7 @@ class Engine:
         self._default: AvatarEntry | None = None
         self._networks: Networks | None = None
         self._analyser: FaceAnalyser | None = None
+        self._capacity = max(1, config.server.sessions)
 
     def start(self) -> None:
         """Load the networks, prepare the default avatar, run everything once.
@@ -97,8 +105,8 @@ class Engine:
 
     @property
     def capacity(self) -> int:
-        """Sessions that may be open at once."""
-        return self.config.server.sessions
+        """Sessions that may be open at once: configured, or measured at start."""
+        return self._capacity
 
     @property
     def avatars(self) -> list[AvatarEntry]:
@@ -194,10 +202,25 @@ class Engine:
         return AvatarEntry(avatar_id, avatar, jpeg, idle)
 
     def _warm_up(self) -> None:
-        """Run a second of silence through a whole pipeline: first calls are slow."""
+        """Run two seconds of silence through a whole pipeline: first calls are slow.
+
+        The second one is timed: it says how many sessions this machine carries.
+        """
         assert self._networks is not None
         pipeline = build(self.config, self._networks, self.avatar().avatar, SAMPLE_RATE)
-        silence = np.zeros(SAMPLE_RATE, np.float32)
-        frames = sum(1 for _ in run(pipeline.whole, [AudioChunk(silence, 0, SAMPLE_RATE)]))
-        assert frames == FPS
-        log.info("ready: look-ahead %.0f ms", float(pipeline.lookahead) * 1000)
+        silence = AudioChunk(np.zeros(SAMPLE_RATE, np.float32), 0, SAMPLE_RATE)
+        seconds = 0.0
+        for _ in range(2):
+            start = time.process_time()
+            frames = sum(1 for _ in run(pipeline.whole, [silence]))
+            seconds = time.process_time() - start
+            assert frames == FPS
+        if not self.config.server.sessions:
+            cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+            self._capacity = max(1, int(_USABLE * cores / (seconds + _TRANSPORT)))
+        log.info(
+            "ready: %.0f ms of look-ahead, %.0f ms of computing a frame, room for %d session(s)",
+            float(pipeline.lookahead) * 1000,
+            seconds * 1000 / FPS,
+            self._capacity,
+        )

@@ -111,8 +111,8 @@ class ServerConfig:
     """Address to listen on. Anything beyond this machine needs a token (VIVACE_TOKEN)."""
     port: int = 8080
     """TCP port; 0 takes a free one."""
-    sessions: int = 2
-    """Sessions at once; further offers get 503."""
+    sessions: int = 0
+    """Sessions at once; further offers get 503. 0: what this machine carries, measured at start."""
     allow_open: bool = False
     """Listen beyond this machine without a token. Only behind a proxy that checks for you."""
     origins: tuple[str, ...] = ()
@@ -132,7 +132,7 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.port <= 65535, f"server.port is {self.port}; 0 to 65535")
-        _require(self.sessions >= 1, f"server.sessions is {self.sessions}; at least 1")
+        _require(self.sessions >= 0, f"server.sessions is {self.sessions}; 0 or more")
         _require(
             bool(self.tls_cert) == bool(self.tls_key),
             "server.tls_cert and server.tls_key go together; give both or neither",
@@ -161,21 +161,23 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Engin
     Raises:
         ConfigError: unreadable file, unknown key (with the nearest known one), impossible value.
     """
-    config = EngineConfig()
+    document: dict[str, Any] = {}
     if path is not None:
         try:
             document = tomllib.loads(path.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"cannot read {path}: {error}") from error
-        config = _merge(config, document, "")
     for setting in settings:
         key, equals, text = setting.partition("=")
         _require(bool(equals), f"'{setting}' is not of the form section.key=value")
-        document = _value(text)
-        for part in reversed(key.strip().split(".")):
-            document = {part: document}
-        config = _merge(config, document, "")
-    return config
+        *sections, name = key.strip().split(".")
+        place = document
+        for section in sections:
+            place = place.setdefault(section, {})
+            _require(isinstance(place, dict), f"'{section}' in '{setting}' is not a section")
+        place[name] = _value(text)
+    # Checked once, as a whole: some settings are only right together.
+    return _merge(EngineConfig(), document, "")
 
 
 def _value(text: str) -> Any:

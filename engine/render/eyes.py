@@ -10,7 +10,6 @@ from engine.render.layers import fill
 
 REACH = 1.22
 """Radius, in iris radii, out to which the eye's colours belong to the iris card."""
-
 UNDER_LID = 0.8
 """Light on what only a wider eye uncovers."""
 
@@ -34,8 +33,11 @@ def eye_cards(photo: Float32, opening: Float32, centre: Float32, radius: float) 
     seen = (opening > 0.5).astype(np.float32)
     white_seen = seen * (distance > REACH)
     white = _continued(photo, opening, white_seen)
-    # In the open eye the photo itself shows, up to the iris card's own edge.
+    # In the open eye the photo itself shows, up to the iris card's own edge. What only wider
+    # eyes uncover goes on as the rim is, dark with lashes: white would be a second eye.
     white = np.where((white_seen > 0)[..., None], photo, white)
+    beyond = UNDER_LID * fill(photo, white_seen)
+    white = np.where((opening > 0.5)[..., None], white, beyond)
     share = 1 - _smooth(0.94, REACH, distance)
     whole = _complete(photo, seen, distance, white)
     colour = whole - (1 - share[..., None]) * white
@@ -46,7 +48,7 @@ def eye_cards(photo: Float32, opening: Float32, centre: Float32, radius: float) 
 
 
 def _continued(photo: Float32, opening: Float32, seen: Float32) -> Float32:
-    """The white of the eye carried on under iris and lids, [H,W,3].
+    """The white of the eye carried on under the iris, [H,W,3].
 
     Only its brighter part is carried on: the darker one is lashes, their shade and the iris' rim.
     """
@@ -56,8 +58,7 @@ def _continued(photo: Float32, opening: Float32, seen: Float32) -> Float32:
     if good.sum() < 12:
         return np.full_like(photo, 0.75 * float(np.percentile(photo, 90)))
     good &= light >= np.percentile(light[good], 45)
-    shade = np.where(opening > 0.5, 1.0, UNDER_LID)[..., None]
-    return np.asarray(fill(photo, good.astype(np.float32)) * shade, np.float32)
+    return fill(photo, good.astype(np.float32))
 
 
 def _complete(photo: Float32, seen: Float32, distance: Float32, white: Float32) -> Float32:

@@ -79,9 +79,17 @@ def _edge_line(last: NDArray[np.int64], lip: NDArray[np.int64], columns: NDArray
     Where the lower lip hides the edge, the row goes on a little under it.
     """
     known = np.flatnonzero(last >= 0)
-    line = np.interp(np.arange(len(last)), known, last[known]).astype(np.float32)
-    line = cv2.dilate(line[None], np.ones((1, 9), np.uint8))
-    hidden = np.interp(np.arange(len(last)), columns, lip[columns]) - line[0] < 2.5
+    middle, reach = float(known.mean()), max(float(np.ptp(known)) / 2, 1.0)
+    across = (np.arange(len(last)) - middle) / reach
+    kept = np.ones(len(known), bool)
+    curve = np.zeros(3)
+    for _ in range(4):
+        # An arch: what strays from it is a gap, a shadow, or a tooth of the lower row.
+        curve = np.polyfit(across[known[kept]], last[known[kept]], 2)
+        stray = np.abs(np.polyval(curve, across[known]) - last[known])
+        kept = stray <= max(1.5, float(np.median(stray)) * 1.5)
+    line = np.polyval(curve, np.clip(across, -1.1, 1.1))[None].astype(np.float32)
+    hidden = np.interp(np.arange(len(last)), columns, lip[columns]) - line[0] < 3.5
     line = line + UNDER_LIP * cv2.GaussianBlur(hidden[None].astype(np.float32), (0, 0), 2)
     return np.asarray(cv2.GaussianBlur(line, (0, 0), 1.5)[0] + 0.5, np.float32)
 

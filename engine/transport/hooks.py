@@ -1,7 +1,7 @@
 """What is changed inside aiortc and aioice, all of it in one place.
 
 These are private names, so the versions are pinned and ``install`` refuses to run if one is gone.
-``tests/unit/test_transport_hooks.py`` checks that each hook is reached.
+``tests/unit/test_transport_encoder.py`` checks that each hook is reached.
 """
 
 from __future__ import annotations

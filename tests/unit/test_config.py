@@ -41,6 +41,7 @@ def test_numbers_and_lists_are_coerced() -> None:
         ("motion.steps=3", r"motion\.steps is 3; 1, 2 or 4"),
         ("motion.hop=8", "at most 8 with the hop"),
         ("motion=2", "'motion' is a section"),
+        ("motion.steps.deep=2", "expected a value like 2"),
         ("motion.steps=two", "'motion.steps' is 'two', expected a value like 2"),
         ("steps", "not of the form section.key=value"),
         ("audio.vad=loud", "silero or webrtc"),
@@ -52,6 +53,13 @@ def test_numbers_and_lists_are_coerced() -> None:
 def test_mistakes_are_said_in_words(setting: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_config(None, [setting])
+
+
+def test_settings_are_checked_together() -> None:
+    config = load_config(None, ["server.tls_cert=a.pem", "server.tls_key=b.pem"])
+    assert config.server.tls_key == "b.pem"
+    config = load_config(None, ["motion.hop=5", "motion.lookahead=3"])
+    assert config.motion.delay == Fraction(8, 25)
 
 
 def test_an_unreadable_file(tmp_path: Path) -> None:

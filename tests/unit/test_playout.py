@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.clock import ManualClock
@@ -79,6 +79,7 @@ def heard(slots: list[Slot]) -> Float32:
 LAGS = st.floats(0, 0.2)
 
 
+@settings(deadline=None)
 @given(
     cuts=st.lists(st.integers(1, 40 * SLOT_SAMPLES - 1), max_size=60),
     audio_lag=st.lists(st.floats(0, 0.12), min_size=62, max_size=62),
@@ -100,6 +101,7 @@ def test_whatever_the_jitter_the_sound_is_whole_and_carries_its_own_picture(
     assert stats.repeated == stats.skipped == stats.jumped == stats.trimmed == 0
 
 
+@settings(deadline=None)
 @given(hop=st.integers(1, 5), compute_ms=st.integers(1, 39))
 def test_the_delay_settles_and_then_nothing_is_held(hop: int, compute_ms: int) -> None:
     """Frames come in hops, as a windowed network makes them."""

@@ -17,7 +17,7 @@ from engine.render.avatar import Avatar
 from engine.render.network import RenderNetwork, effective, invert, rotation
 from engine.runtime.artifact import WEIGHTS
 from engine.runtime.load import load_network
-from training.refiner.model import Refiner, reach
+from training.refiner.model import Refiner
 
 
 def test_rotation_is_the_rigs() -> None:
@@ -73,7 +73,7 @@ def test_shipped_file_draws_what_torch_draws(avatar: Avatar) -> None:
         ours = network(**inputs).numpy().astype(int)
         _, _, inside, index = network.draw_mouth(inputs)
     mouth = np.zeros(512 * 512, bool)
-    mouth[index[:, 0].numpy()] = reach(inside)[0, 0].numpy().ravel() > 0
+    mouth[index[:, 0].numpy()] = inside[0, 0].numpy().ravel() > 0
     error = np.abs(ours - theirs).max(-1).ravel()
     assert np.percentile(error[~mouth], 99.9) <= 2
 
@@ -87,7 +87,6 @@ def test_refiner_paints_inside_the_mouth_only() -> None:
     with torch.no_grad():
         out = refiner(drawn, torch.zeros_like(inside), inside)
     changed = (out - drawn).abs().amax(1)[0]
-    assert changed[60:80, 70:120].min() >= 0
-    assert changed[62:78, 72:118].mean() > 1
-    changed[57:83, 67:123] = 0
+    assert changed[60:80, 70:120].mean() > 1
+    changed[60:80, 70:120] = 0
     assert changed.max() == 0

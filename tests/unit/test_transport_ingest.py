@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.clock import ManualClock
@@ -105,6 +105,7 @@ def test_a_sender_with_a_wrong_clock_is_kept_in_step(ppm: int) -> None:
     assert moved == pytest.approx(0.002 * 300_000, rel=0.5)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 30), st.integers(-3, 4000), st.integers(0, 2000)), max_size=60

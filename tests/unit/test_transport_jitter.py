@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiortc.rtp import RtpPacket
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.transport.jitter import AudioJitterBuffer
@@ -51,6 +51,7 @@ def test_loss_costs_the_lost_packets_and_no_delay(loss: float) -> None:
     assert max(late) <= max(np.subtract(sent[2:], sent[:-2]))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_order_is_restored_and_nothing_comes_twice(data: st.DataObject) -> None:
     """Packets that overtake each other by one place lose nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.motion.arkit import LIPS
 from engine.motion.diffusion import interpolate, sample, two_half_steps, velocity
 from engine.motion.network import CMDT, Condition
 from engine.motion.unrolled import Scale
@@ -117,14 +118,19 @@ def _forward(
 def guided(
     teacher: CMDT, noisy: Tensor, time: Tensor, condition: Condition, guidance: Tensor
 ) -> Tensor:
-    """The teacher's velocity with audio guidance w: null + w (conditional - null)."""
+    """The teacher's velocity with audio guidance w: null + w (conditional - null).
+
+    Lips only: the sound says little about glances and posture, and guiding them makes them restless.
+    """
     condition = condition._replace(guidance=torch.ones_like(guidance))
     null = condition._replace(audio_known=torch.zeros_like(condition.audio_known))
     both = Condition(*(torch.cat(pair) for pair in zip(condition, null, strict=True)))
     step = torch.zeros_like(time)
     output, _ = teacher(noisy.repeat(2, 1, 1), time.repeat(2), step.repeat(2), both)
     heard, deaf = output.chunk(2)
-    mixed: Tensor = deaf + guidance[:, None, None] * (heard - deaf)
+    share = torch.zeros(noisy.shape[-1])
+    share[list(LIPS)] = 1.0
+    mixed: Tensor = heard + (guidance[:, None, None] - 1.0) * share * (heard - deaf)
     return mixed
 
 

@@ -18,7 +18,7 @@ TOP, LEFT, HEIGHT, WIDTH = MOUTH.inner
 SCALE = 4
 COARSE = 8
 """Pixels of one gain."""
-STRONGEST = 0.9
+STRONGEST = 0.4
 """Largest gain, as a logarithm."""
 
 

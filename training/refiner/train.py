@@ -45,7 +45,10 @@ def batch_of(data: Windows, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
 def augment(
     drawn: Tensor, real: Tensor, masks: Tensor, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirror, and change light and colour of drawn and real alike."""
+    """Mirror; change light and colour of both alike, and the light inside the drawn mouth alone.
+
+    The latter is what there is to learn: how bright a mouth is in a face so lit.
+    """
     if rng.random() < 0.5:
         drawn, real, masks = drawn.flip(3), real.flip(3), masks.flip(3)
     shape = (len(drawn), 3, 1, 1)
@@ -56,7 +59,9 @@ def augment(
     def light(picture: Tensor) -> Tensor:
         return (255 * (picture / 255).pow(power) * gain * tint).clamp(0, 255)
 
-    return light(drawn), light(real), masks
+    own = torch.from_numpy(rng.uniform(0.6, 1.5, (len(drawn), 1, 1, 1))).float()
+    wrong = drawn * (1 + masks[:, 1:] * (own - 1))
+    return light(wrong.clamp(0, 255)), light(real), masks
 
 
 def smooth(picture: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
