@@ -1,1 +1,1 @@
-"""Photo to moving picture: avatar constants, the warp-and-repair network, the stage that runs it."""
+"""Photo to moving picture: avatar constants, the network that draws, the stage that runs it."""

@@ -87,7 +87,8 @@ class Avatar:
     def save(self, path: Path) -> None:
         """Write ``.npz`` without pickle."""
         with path.open("wb") as file:
-            np.savez_compressed(file, **self.arrays)
+            arrays: dict[str, Any] = dict(self.arrays)
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Avatar:
@@ -137,4 +138,3 @@ def _head(portrait: Portrait) -> Head:
         anchors=anchors.astype(np.float32),
         neck=(chin + NECK[0] * unit, chin + NECK[1] * unit),
     )
-

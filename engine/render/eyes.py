@@ -89,7 +89,7 @@ def _smooth(low: float, high: float, value: Float32) -> Float32:
 
 
 def white_light(photo: Float32, opening: Float32) -> Float32:
-    """Colour of white things in the photo as a share of full white [3], from the whites of its eyes.
+    """Colour of white things in the photo as a share of full white [3], from its eyes.
 
     Args:
         photo: float32 [...,3] in 0..255.
@@ -102,4 +102,4 @@ def white_light(photo: Float32, opening: Float32) -> Float32:
     bright = pixels[brightness >= np.percentile(brightness, 70)].mean(0) / 215
     grey = bright.mean()
     # Half the cast: bloodshot eyes are not a red lamp.
-    return np.clip((bright + grey) / 2, 0.35, 1.08).astype(np.float32)
+    return np.asarray(np.clip((bright + grey) / 2, 0.35, 1.08), np.float32)

@@ -44,7 +44,7 @@ class Spread:
 def _distances(first: Float32, second: NDArray[np.floating]) -> NDArray[np.float64]:
     a, b = first.astype(np.float64), second.astype(np.float64)
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0))
+    return np.asarray(np.sqrt(np.maximum(squares, 0)), np.float64)
 
 
 def unfold(basis: Float32, rest: Float32) -> Float32:
@@ -103,7 +103,7 @@ def ring(landmarks: Float32, above: float, below: float) -> Float32:
     reach = outline - centre
     down = np.clip(reach[:, 1] / np.abs(reach[:, 1]).max() * 0.5 + 0.5, 0, 1)
     factor = above + (below - above) * down**2
-    return (centre + reach * factor[:, None]).astype(np.float32)
+    return np.asarray(centre + reach * factor[:, None], np.float32)
 
 
 def frame_points(size: int, count: int = 7) -> Float32:

@@ -8,7 +8,7 @@ import numpy as np
 from engine.media import Float32
 
 SPREAD = 0.02
-"""By how much of the picture's side the matte is widened: hair that the matte misses moves along."""
+"""Share of the picture's side by which the matte is widened, for hair that it misses."""
 
 
 def fill(colours: Float32, known: Float32) -> Float32:
@@ -24,7 +24,8 @@ def fill(colours: Float32, known: Float32) -> Float32:
     height, width = known.shape
     if min(height, width) <= 2 or known.min() >= 1:
         mean = (colours * known[..., None]).sum((0, 1)) / max(float(known.sum()), 1e-6)
-        return (colours * known[..., None] + mean * (1 - known[..., None])).astype(np.float32)
+        flat = colours * known[..., None] + mean * (1 - known[..., None])
+        return np.asarray(flat, np.float32)
     size = ((width + 1) // 2, (height + 1) // 2)
     weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
     summed = cv2.resize(colours * known[..., None], size, interpolation=cv2.INTER_AREA)
@@ -32,7 +33,8 @@ def fill(colours: Float32, known: Float32) -> Float32:
     below = fill(mean.astype(np.float32), np.minimum(weight * 4, 1))
     smooth = cv2.resize(below, (width, height), interpolation=cv2.INTER_LINEAR)
     smooth = smooth.reshape(colours.shape)
-    return (colours * known[..., None] + smooth * (1 - known[..., None])).astype(np.float32)
+    whole = colours * known[..., None] + smooth * (1 - known[..., None])
+    return np.asarray(whole, np.float32)
 
 
 def split(photo: Float32, matte: Float32) -> tuple[Float32, Float32]:
@@ -51,7 +53,7 @@ def split(photo: Float32, matte: Float32) -> tuple[Float32, Float32]:
     wide = cv2.dilate(matte, kernel)
     share = cv2.GaussianBlur(wide, (0, 0), radius / 2.5)
     unseen = cv2.dilate((share > 0.02).astype(np.float32), np.ones((3, 3), np.uint8))
-    background = fill(photo, 1 - unseen)
+    background = fill(photo, np.asarray(1 - unseen, np.float32))
     colour = photo - (1 - share[..., None]) * background
     return np.concatenate([colour, share[..., None]], -1).astype(np.float32), background
 
@@ -81,7 +83,7 @@ def share_above(line: Float32, origin: Float32, size: tuple[int, int], ramp: flo
     y = np.arange(size[0], dtype=np.float32)[:, None] + origin[1]
     x = np.arange(size[1], dtype=np.float32) + origin[0]
     height = np.interp(x, line[:, 0], line[:, 1])[None]
-    return np.clip(0.5 + (height - y) / ramp, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 + (height - y) / ramp, 0, 1), np.float32)
 
 
 def crop(picture: Float32, origin: Float32, size: tuple[int, int]) -> Float32:

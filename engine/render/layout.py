@@ -15,6 +15,8 @@ SIZE = 512
 """Side of the picture in pixels."""
 BODY_STEP = 8
 """Pixels between the nodes of the field that moves the whole person."""
+LIGHT_FLOOR, LIGHT_REACH = 0.2, 1.6
+"""Light inside a hole: ``floor + (1 - floor) * min(1, reach * share open around)``."""
 CARD = (96, 160)
 """Height and width of a mouth card's texture."""
 
@@ -122,7 +124,7 @@ def node_positions(
     y, x = np.mgrid[:rows, :columns]
     offset = (step - 1) / 2
     nodes = np.stack([x.ravel(), y.ravel()], 1) * step + offset + np.asarray(origin)
-    return nodes.astype(np.float32)
+    return np.asarray(nodes, np.float32)
 
 
 def check_inputs(arrays: Mapping[str, np.ndarray]) -> None:

@@ -125,7 +125,7 @@ def _mouth_width(landmarks: Float32) -> float:
 def _part_deltas(fit: HeadFit, name: str) -> Float32:
     """Movement of a layer's rig part: mean over its points; the cavity moves half with the jaw."""
     if name == "cavity":
-        return fit.parts["lower_teeth"].deltas.mean(1) * np.float32(0.5)
+        return np.asarray(fit.parts["lower_teeth"].deltas.mean(1) * 0.5, np.float32)
     part = {"upper": "upper_teeth", "lower": "lower_teeth", "tongue": "tongue"}[name]
     deltas = np.array(fit.parts[part].deltas.mean(1), np.float32)
     if name == "lower":

@@ -15,12 +15,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.face.rig import MIN_OPEN
 from engine.motion.arkit import INDEX
-from engine.render.layout import BODY_STEP, EYES, MOUTH, OPENINGS, SIZE, Opening, network_inputs
+from engine.render.layout import (
+    BODY_STEP,
+    EYES,
+    LIGHT_FLOOR,
+    LIGHT_REACH,
+    MOUTH,
+    OPENINGS,
+    SIZE,
+    Opening,
+    network_inputs,
+)
 
 FIXED_STEPS, NEWTON_STEPS = 3, 2
 MAX_STEP = 8.0
@@ -320,9 +330,9 @@ class Window(nn.Module):
         low = F.avg_pool2d(opened, 4)
         for _ in range(2):
             low = F.avg_pool2d(low, 3, 1, 1)
-        low = (low * 1.6).clamp(0, 1)
+        low = (low * LIGHT_REACH).clamp(0, 1)
         wide = F.interpolate(low, scale_factor=4, mode="bilinear", align_corners=False)
-        return 0.4 + 0.6 * wide
+        return LIGHT_FLOOR + (1 - LIGHT_FLOOR) * wide
 
     def forward(
         self,
@@ -397,8 +407,10 @@ class RenderNetwork(nn.Module):
         picture, windows = self.draw(inputs)
         flat = picture.permute(0, 2, 3, 1).reshape(-1, 3)
         for part, index in windows:
-            pixels = part.permute(0, 2, 3, 1).reshape(-1, 3)
-            flat = flat.index_put((index[:, 0],), pixels)
+            # One after the other: the eyes' windows may overlap, and a single paste that names a
+            # pixel twice has no defined winner.
+            for one, where in zip(part, index.view(len(part), -1), strict=True):
+                flat = flat.index_put((where,), one.permute(1, 2, 0).reshape(-1, 3))
         return (flat + 0.5).view(1, SIZE, SIZE, 3).to(torch.uint8)
 
     def draw(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:

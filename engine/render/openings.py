@@ -107,8 +107,11 @@ def mouth_inputs(head: Head, light: Float32) -> dict[str, Float32]:
     origin = _origin((low + high) / 2 + np.array([0, 0.08 * MOUTH.height]), MOUTH)
     gap = lower[1:-1, 1] - upper[1:-1, 1]
     if gap.max() < CLOSED:
-        upper = lower = (upper + lower) / 2
+        upper = lower = np.asarray((upper + lower) / 2, np.float32)
     window = _window(head, MOUTH, origin, upper, lower)
+    if upper is not lower:
+        for side in ("upper", "lower"):
+            _clean_rim(window[side][0], upper[[0, -1], 0] - origin[0] + MOUTH.margin)
     cards = mouth_cards(head.fit, light)
     own = {
         "cards": cards.textures,
@@ -120,6 +123,23 @@ def mouth_inputs(head: Head, light: Float32) -> dict[str, Float32]:
     return {f"mouth_{k}": v for k, v in (window | own).items()}
 
 
+def _clean_rim(layer: Float32, corners: Float32) -> None:
+    """Give the rim of an open lip the lip's colour, in place.
+
+    Landmarks err towards the teeth, and a lip that carries bits of teeth along looks frayed.
+
+    Args:
+        layer: [4,H,W] colour and share.
+        corners: [2], columns of the mouth's corners.
+    """
+    solid = (layer[3] > 0.99).astype(np.float32)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    known = np.asarray(cv2.erode(solid, kernel), np.float32)
+    left, right = int(corners[0]) + 2, int(corners[1]) - 1
+    known[:, :left] = known[:, right:] = 1
+    layer[:3] = layers.fill(layer[:3].transpose(1, 2, 0), known).transpose(2, 0, 1)
+
+
 def _own_teeth(
     head: Head,
     own: dict[str, Float32],
@@ -128,7 +148,7 @@ def _own_teeth(
     start: Float32,
 ) -> None:
     """Where the photo shows upper teeth, put them onto their card and the card where they are."""
-    photo = window["upper"][0, :3].transpose(1, 2, 0)
+    photo = layers.crop(head.photo, start, MOUTH.source)
     opening = np.clip(1 - window["upper"][0, 3] - window["lower"][0, 3], 0, 1)
     row = teeth.upper_row(photo, opening)
     if row is None:
@@ -166,7 +186,8 @@ def axes_down(axes: Float32, half: Float32) -> Float32:
 
 def _resting(head: Head, deltas: Float32) -> Float32:
     """Displacement [K,3] of cards by the photo's expression."""
-    return np.einsum("s,ksc->kc", effective(head.fit.resting, head.fit.lids), deltas)
+    shapes = effective(head.fit.resting, head.fit.lids)
+    return np.asarray(np.einsum("s,ksc->kc", shapes, deltas), np.float32)
 
 
 def _axes(head: Head, halves: Float32) -> Float32:
@@ -239,6 +260,8 @@ def eye_inputs(head: Head) -> tuple[dict[str, Float32], Float32]:
         basis[1, [5, 6, 7, 12, 13]] = 0
         window["card_basis"] = basis
         windows.append(window)
-        lights.append(white_light(photo, cv2.erode(opening, np.ones((3, 3)))))
+        lights.append(
+            white_light(photo, np.asarray(cv2.erode(opening, np.ones((3, 3))), np.float32))
+        )
     joined = {f"eyes_{k}": np.concatenate([w[k] for w in windows]) for k in windows[0]}
     return joined, np.mean(lights, 0)

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from engine.media import Float32
 from engine.render.layers import fill
+from engine.render.layout import LIGHT_FLOOR, LIGHT_REACH
 
 MIN_AREA = 0.012
 """Square inter-ocular units of visible teeth from which they are used."""
+MIN_COLUMNS = 8
+"""Columns of pixels with teeth from which an arch can be fitted."""
 FRONT = 0.16
 """Inter-ocular units to either side of the middle in which the incisors' edge is measured."""
 UNDER_LIP = 3.0
@@ -47,7 +50,7 @@ def upper_row(photo: Float32, opening: Float32) -> UpperRow | None:
     """
     inside = cv2.erode(opening, np.ones((3, 3), np.uint8)) > 0.9
     columns = np.flatnonzero(inside.any(0))
-    if len(columns) < 8:
+    if len(columns) < MIN_COLUMNS:
         return None
     light = photo.mean(-1)
     bright = float(np.percentile(light[inside], 85))
@@ -60,12 +63,14 @@ def upper_row(photo: Float32, opening: Float32) -> UpperRow | None:
     rows = np.arange(len(photo))[:, None]
     lip = np.where(inside, rows, -1).max(0)
     last = np.where(sure > 0.5, rows, -1).max(0)
-    if (last >= 0).sum() < 8:
+    if (last >= 0).sum() < MIN_COLUMNS:
         return None
     bottom = _edge_line(last, lip, columns)
     top = np.where(inside, rows, len(photo)).min(0)
     top = np.interp(np.arange(len(top)), columns, top[columns])
-    across = _smooth(-3, 0, np.minimum(np.arange(len(top)) - columns[0], columns[-1] - np.arange(len(top))))
+    across = _smooth(
+        -3, 0, np.minimum(np.arange(len(top)) - columns[0], columns[-1] - np.arange(len(top)))
+    )
     above = np.clip(bottom - rows + 0.5, 0, 1)
     patch = above * np.clip(rows - (top - UNDER_LIP) + 0.5, 0, 1) * across
     colours = fill(photo, (inside & ~ended).astype(np.float32))
@@ -73,7 +78,9 @@ def upper_row(photo: Float32, opening: Float32) -> UpperRow | None:
     return UpperRow(*(np.asarray(x, np.float32) for x in found))
 
 
-def _edge_line(last: NDArray[np.int64], lip: NDArray[np.int64], columns: NDArray[np.int64]) -> Float32:
+def _edge_line(
+    last: NDArray[np.int64], lip: NDArray[np.int64], columns: NDArray[np.int64]
+) -> Float32:
     """Lower end of the row in each column: the teeth's, without the gaps between them.
 
     Where the lower lip hides the edge, the row goes on a little under it.
@@ -84,10 +91,13 @@ def _edge_line(last: NDArray[np.int64], lip: NDArray[np.int64], columns: NDArray
     kept = np.ones(len(known), bool)
     curve = np.zeros(3)
     for _ in range(4):
-        # An arch: what strays from it is a gap, a shadow, or a tooth of the lower row.
+        # An arch: what strays from it is a gap or a shadow (above, the more frequent), or a tooth
+        # of the lower row (below).
         curve = np.polyfit(across[known[kept]], last[known[kept]], 2)
-        stray = np.abs(np.polyval(curve, across[known]) - last[known])
-        kept = stray <= max(1.5, float(np.median(stray)) * 1.5)
+        stray = last[known] - np.polyval(curve, across[known])
+        kept = (stray > -1.0) & (stray < 2.5)
+        if kept.sum() < MIN_COLUMNS:
+            break
     line = np.polyval(curve, np.clip(across, -1.1, 1.1))[None].astype(np.float32)
     hidden = np.interp(np.arange(len(last)), columns, lip[columns]) - line[0] < 3.5
     line = line + UNDER_LIP * cv2.GaussianBlur(hidden[None].astype(np.float32), (0, 0), 2)
@@ -102,13 +112,12 @@ def _smooth(low: float, high: float, value: Float32) -> Float32:
 def lit(photo: Float32, opening: Float32) -> Float32:
     """The photo without the shade that the network will lay over the mouth's inside again.
 
-    The network's light inside an opening is ``0.4 + 0.6 * share``, share being how open the
-    surroundings of a few pixels are (``network.Window.light``).
+    See ``network.Window.light``.
     """
     share = opening
     for size in (4, 12, 12):
-        share = cv2.blur(share, (size, size))
-    light = 0.4 + 0.6 * np.clip(share * 1.6, 0, 1)
+        share = np.asarray(cv2.blur(share, (size, size)), np.float32)
+    light = LIGHT_FLOOR + (1 - LIGHT_FLOOR) * np.clip(share * LIGHT_REACH, 0, 1)
     return np.asarray(photo / light[..., None], np.float32)
 
 
@@ -142,7 +151,7 @@ def colour_ratio(card: Float32, photo: Float32, sure: Float32) -> Float32:
         return np.ones(3, np.float32)
     front = pale[:, pale.mean(0) > np.percentile(pale.mean(0), 60)].mean(1)
     ratio = np.median(photo[sure > 0.8], 0) / np.maximum(front, 1)
-    return np.clip(ratio, 0.5, 1.2).astype(np.float32)
+    return np.asarray(np.clip(ratio, 0.5, 1.2), np.float32)
 
 
 def paint(card: Float32, photo: Float32, patch: Float32, empty: Float32) -> Float32:

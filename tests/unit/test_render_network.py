@@ -9,9 +9,8 @@ import torch
 from engine.config import RuntimeConfig
 from engine.face.analysis import FaceAnalyser
 from engine.face.portrait import prepare_portrait
-from engine.face.rig import Rig
+from engine.face.rig import Rig, rotation_matrix
 from engine.face.rig import effective as rig_effective
-from engine.face.rig import rotation_matrix
 from engine.motion.arkit import INDEX
 from engine.render.avatar import Avatar
 from engine.render.network import RenderNetwork, effective, invert, rotation

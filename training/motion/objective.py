@@ -120,7 +120,7 @@ def guided(
 ) -> Tensor:
     """The teacher's velocity with audio guidance w: null + w (conditional - null).
 
-    Lips only: the sound says little about glances and posture, and guiding them makes them restless.
+    Lips only: sound says little about glances and posture, and guiding them makes them restless.
     """
     condition = condition._replace(guidance=torch.ones_like(guidance))
     null = condition._replace(audio_known=torch.zeros_like(condition.audio_known))

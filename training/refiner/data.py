@@ -70,7 +70,9 @@ def collect(clips: Iterable[Path], photos: tuple[int, ...], every: int) -> Windo
     work = [(number, path, first) for number, path in enumerate(clips) for first in photos]
     for number, path, first in tqdm(work, desc="reenact", unit="photo"):
         try:
-            rows += [(*row, number) for row in _pairs(network, reenact(path, analyser, first, every))]
+            rows += [
+                (*row, number) for row in _pairs(network, reenact(path, analyser, first, every))
+            ]
         except PortraitError as error:
             tqdm.write(f"{path.name} frame {first}: {error}")
     drawn, masks, real, clip = (np.stack(x) for x in zip(*rows, strict=True))

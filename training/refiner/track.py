@@ -19,7 +19,7 @@ from engine.media import Float32, UInt8
 LIPS = sorted({*INNER_LOWER_LIP, *INNER_UPPER_LIP, *OUTER_LOWER_LIP, *OUTER_UPPER_LIP})
 LIP_WEIGHT = 4.0
 RIDGE = 0.04
-"""Cost of a blendshape's square against one of the mean square error in inter-ocular units x 100."""
+"""Cost of a blendshape's square against that of an error of a hundredth of the eyes' distance."""
 ROUNDS = 4
 LIMITS = PortraitLimits(face_width=60)
 
@@ -80,7 +80,9 @@ def solve_motion(fit: HeadFit, seen: Float32, start: Float32) -> tuple[Float32, 
     return values.astype(np.float32), error
 
 
-def reenact(path: Path, analyser: FaceAnalyser, first: int, every: int) -> Iterator[Portrait | Step]:
+def reenact(
+    path: Path, analyser: FaceAnalyser, first: int, every: int
+) -> Iterator[Portrait | Step]:
     """The portrait made of one frame, then steps.
 
     Args:

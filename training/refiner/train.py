@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -149,7 +149,8 @@ def train(config: RefinerConfig, data: Windows, held_out: Windows, folder: Path)
                     best = {**scores, "step": step, **asdict(config)}
                     save(folder / "refiner.pt", mean, best)
                 stored = {"refiner": refiner.state_dict(), "mean": mean.state_dict(),
-                          "optimiser": optimiser.state_dict(), "step": step, "best": best}  # fmt: skip
+                          "optimiser": optimiser.state_dict(),
+                          "step": step, "best": best}  # fmt: skip
                 torch.save(stored, state_path)
     return best
 
@@ -180,5 +181,3 @@ def _step(
 def _log(folder: Path, row: dict[str, Any]) -> None:
     with (folder / "log.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
-
-
