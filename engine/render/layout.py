@@ -83,7 +83,7 @@ class Opening:
 
 MOUTH = Opening("mouth", 1, 160, 192, 4, 24, 4, CARD, (24, 32, 112, 128))
 """Cards: cavity, tongue, lower teeth, upper teeth."""
-EYES = Opening("eyes", 2, 64, 96, 2, 16, 2, (96, 128), (8, 8, 48, 80))
+EYES = Opening("eyes", 2, 64, 80, 2, 16, 2, (96, 112), (8, 8, 48, 64))
 """Person's right eye, then left. Cards: white, iris. A card is as large as the source picture."""
 OPENINGS = (MOUTH, EYES)
 

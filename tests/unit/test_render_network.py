@@ -13,7 +13,8 @@ from engine.face.rig import Rig, rotation_matrix
 from engine.face.rig import effective as rig_effective
 from engine.motion.arkit import INDEX
 from engine.render.avatar import Avatar
-from engine.render.network import RenderNetwork, effective, invert, rotation
+from engine.render.network import RenderNetwork
+from engine.render.warp import effective, invert, rotation
 from engine.runtime.artifact import WEIGHTS
 from engine.runtime.load import load_network
 from training.refiner.model import Refiner

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--init", type=Path, help="teacher: start from these weights and units")
+    parser.add_argument("--init", type=Path, help="start from these weights (a teacher: and units)")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="evaluate: few clips")
@@ -84,7 +84,7 @@ def distil(args: argparse.Namespace) -> None:
     """Distil the teacher into the few-step student."""
     teacher, scale, _ = load_network(args.out / "teacher.pt")
     windows, held = _windows(args, teacher.dims, scale)
-    student, _, _ = load_network(args.out / "teacher.pt")
+    student, _, _ = load_network(args.init or args.out / "teacher.pt")
     plan = Plan(
         steps=args.steps or 3000, minutes=args.minutes or 20.0, batch=args.batch,
         rate=args.rate or 5e-4, warmup=50, decay=0.995,
