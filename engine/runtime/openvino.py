@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import BackendError
+from engine.runtime.base import Array, TensorSpec, check_array, check_feeds
+
 # `import openvino` tells its vendor about the import through this package (docs/decisions/0003).
 # Vivace reports nothing to anybody: with the package out of reach, OpenVINO uses its own stub.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-import openvino as ov  # noqa: E402 - after the line above, or it is too late
-
-from engine.errors import BackendError
-from engine.runtime.base import Array, TensorSpec, check_array, check_feeds
+import openvino as ov  # noqa: E402 - after the line above, or it would be too late
 
 
 @dataclass(frozen=True, slots=True)

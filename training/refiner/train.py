@@ -59,7 +59,7 @@ def augment(
     def light(picture: Tensor) -> Tensor:
         return (255 * (picture / 255).pow(power) * gain * tint).clamp(0, 255)
 
-    own = torch.from_numpy(rng.uniform(0.6, 1.5, (len(drawn), 1, 1, 1))).float()
+    own = torch.from_numpy(rng.uniform(0.8, 1.25, (len(drawn), 1, 1, 1))).float()
     wrong = drawn * (1 + masks[:, 1:] * (own - 1))
     return light(wrong.clamp(0, 255)), light(real), masks
 
