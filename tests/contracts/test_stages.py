@@ -127,6 +127,7 @@ def cut(items: Sequence[Any], sizes: list[int]) -> list[Any]:
     return pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 @settings(max_examples=6, deadline=None)
 @given(sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=6).filter(lambda s: sum(s) > 300))

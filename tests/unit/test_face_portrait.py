@@ -199,6 +199,7 @@ def test_a_turned_head_is_refused_in_words(analyser: FaceAnalyser, photo: UInt8)
         prepare_portrait(photo, analyser, PortraitLimits(pitch=1.0))
 
 
+@pytest.mark.slow
 def test_many_real_portraits(analyser: FaceAnalyser, shared_data: Path) -> None:
     paths = sorted((shared_data / "portrait/senate").glob("*.jpg"))[::15]
     paths += sorted((shared_data / "portrait/painting").glob("*.jpg"))

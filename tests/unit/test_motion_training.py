@@ -176,6 +176,7 @@ def test_ema_follows_slowly() -> None:
     assert float(ema.network.weight) == pytest.approx(1 - 2 / 11 * 3 / 12 * 4 / 13)
 
 
+@pytest.mark.slow
 def test_teacher_and_student_learn_and_resume(clips: Clips, tmp_path: Path) -> None:
     torch.manual_seed(0)
     source = windows(clips)

@@ -42,6 +42,7 @@ def test_a_bad_certificate_is_one_sentence(
     assert f"cannot use the certificate {pem}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_missing_portrait_ends_the_program() -> None:
     command = [sys.executable, "-m", "engine.serve", "--port", "0", "--portrait", "/none.jpg"]
     done = subprocess.run(

@@ -198,7 +198,7 @@ def choose(files: list[Path], count: int) -> list[Path]:
 
 def run(corpus: Path, checkpoints: Path, quick: bool) -> int:
     """Evaluate the shipped networks and the teacher; write JSON and plot. Returns the status."""
-    files = choose(clip_files(corpus, "dev"), 8 if quick else 24)
+    files = choose(clip_files(corpus, "dev"), 8 if quick else 16)
     report: dict[str, Any] = {"clips": len(files)}
     shown: list[Clip] = []
     for steps in (1, 2, 4):

@@ -42,8 +42,8 @@ def main(argv: list[str]) -> int:
     windows = Windows.load(path)
     held = np.isin(windows.clip, args.hold_out)
     config = RefinerConfig(minutes=args.minutes, steps=args.steps)
-    best = train(config, windows.select(~held), windows.select(held), args.folder)
-    sys.stdout.write(json.dumps(best) + "\n")
+    facts = train(config, windows.select(~held), windows.select(held), args.folder)
+    sys.stdout.write(json.dumps(facts) + "\n")
     return 0
 
 
