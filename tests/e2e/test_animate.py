@@ -94,7 +94,10 @@ def test_the_mouth_rests_in_silence(
 ) -> None:
     frames, seen = rendered
     quiet = np.r_[seen[5 : FPS + 5], seen[-FPS:]]
-    assert np.percentile(quiet, 95) < 0.04
+    # A photo with a toothy smile keeps a hair's breadth that the landmarker sees; lips that speak
+    # open several times as far.
+    assert np.percentile(quiet, 95) < 0.05
+    assert np.percentile(quiet, 95) < 0.3 * np.percentile(seen, 98)
     commanded = _commanded(frames)
     assert np.percentile(np.r_[commanded[5 : FPS + 5], commanded[-FPS:]], 95) < 0.02
 
