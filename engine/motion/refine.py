@@ -25,6 +25,17 @@ SMOOTH_PAST = 6
 """Past frames the head's polynomial runs through, beside the new ones."""
 _DEGREE = 3
 _DRAFT_SHARE = 0.5
+_HEAD_PULL, _GAZE_PULL = 100.0, 25.0
+"""Frames in which the pull alone would bring the head, and the gaze, to the middle."""
+_GAZE_AXES = tuple(
+    (INDEX[plus], INDEX[minus])
+    for plus, minus in (
+        ("eyeLookOutLeft", "eyeLookInLeft"),
+        ("eyeLookInRight", "eyeLookOutRight"),
+        ("eyeLookUpLeft", "eyeLookDownLeft"),
+        ("eyeLookUpRight", "eyeLookDownRight"),
+    )
+)
 
 
 @cache
@@ -72,6 +83,30 @@ def _projection(past: int, new: int) -> Float32:
     basis = np.polynomial.legendre.legvander(times, min(_DEGREE, past + new - 1))
     rows: Float32 = (basis @ np.linalg.pinv(basis))[past:].astype(np.float32)
     return rows
+
+
+def recentre(past: Float32, values: Float32) -> Float32:
+    """Pull head and gaze gently back to the middle.
+
+    A network that continues its own motion wanders: without this it looks aside for half a minute.
+    The pull is a speed, so it never jumps, and it is weak against what the sound asks for.
+
+    Args:
+        past: float32 [P,58], what came before, P at least 1.
+        values: float32 [N,58], about to follow it.
+
+    Returns:
+        float32 [N,58], a new array.
+    """
+    out = values.copy()
+    count = np.arange(1, len(values) + 1, dtype=np.float32)
+    pose = list(POSE)
+    out[:, pose] -= count[:, None] / _HEAD_PULL * past[:, pose].mean(0)
+    for plus, minus in _GAZE_AXES:
+        where = (past[:, plus] - past[:, minus]).mean()
+        place = values[:, plus] - values[:, minus] - count / _GAZE_PULL * where
+        out[:, plus], out[:, minus] = np.maximum(place, 0.0), np.maximum(-place, 0.0)
+    return out
 
 
 class HeadFilter:

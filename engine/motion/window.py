@@ -18,7 +18,7 @@ from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, Float32, MotionFrame
 from engine.motion.condition import Conditions
 from engine.motion.diffusion import NoiseTape
-from engine.motion.refine import HeadFilter, seal
+from engine.motion.refine import HeadFilter, recentre, seal
 from engine.runtime.base import Array, Backend
 
 _SHAPES = 52  # the blendshapes, which live in [0, 1]
@@ -124,7 +124,8 @@ class MotionWindow:
         outputs = self._backend.run(self._feeds())
         known = int(self._moved_known.sum())
         past = self._moved[len(self._moved) - known :]
-        values = self._head.apply(past, outputs["motion"][0], count)
+        values = recentre(past, outputs["motion"][0])
+        values = self._head.apply(past, values, count)
         values[:, :_SHAPES] = values[:, :_SHAPES].clip(0.0, 1.0)
         return seal(values, outputs["contact"][0])
 

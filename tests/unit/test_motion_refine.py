@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.face.rig import Rig
 from engine.motion.arkit import INDEX, POSE
-from engine.motion.refine import SMOOTH_PAST, HeadFilter, seal
+from engine.motion.refine import SMOOTH_PAST, HeadFilter, recentre, seal
 
 
 def talking(seed: int, frames: int = 8) -> np.ndarray:
@@ -76,3 +76,20 @@ def test_a_reset_filter_equals_a_new_one() -> None:
     assert not np.array_equal(first, used.apply(past, talking(5), 2))  # drafts count
     used.reset()
     np.testing.assert_array_equal(used.apply(past, talking(5), 2), first)
+
+
+def test_a_network_that_only_continues_comes_back_to_the_middle() -> None:
+    """A face frozen while looking aside returns within seconds, smoothly; lips are not touched."""
+    motion = np.zeros((32, 58), np.float32)
+    motion[:, INDEX["eyeLookOutLeft"]] = motion[:, INDEX["eyeLookInRight"]] = 0.3
+    motion[:, 52], motion[:, INDEX["jawOpen"]] = 0.1, 0.4
+    for _ in range(200):
+        ahead = np.repeat(motion[-1:], 8, 0)
+        motion = np.concatenate([motion, recentre(motion[-32:], ahead)[:2]])
+    gaze = motion[:, INDEX["eyeLookOutLeft"]] - motion[:, INDEX["eyeLookInLeft"]]
+    assert abs(gaze[-1]) < 0.05
+    assert abs(motion[-1, 52]) < 0.02
+    assert np.abs(np.diff(gaze)).max() < 0.3 / 20
+    assert np.abs(np.diff(motion[:, 52])).max() < 0.1 / 90
+    np.testing.assert_array_equal(motion[:, INDEX["jawOpen"]], np.float32(0.4))
+    assert motion[:, :52].min() >= 0
