@@ -13,13 +13,12 @@ from engine.app import default_portrait
 from engine.face.analysis import FaceAnalyser
 from engine.face.rig import Rig
 from engine.media import FPS, Float32, VideoFrame
+from tests.lips import lip_gap
 from tests.speech import BILABIAL, OPEN, Spoken, aligned, speak
 
 pytestmark = pytest.mark.slow
 
 TEXT = "My papa bought a map and a big blue boat. | Pick up a pepper, Bob, and maybe a plum."
-UPPER, LOWER = 13, 14
-EYES = (468, 473)
 
 
 def gaps(frames: list[VideoFrame], analyser: FaceAnalyser) -> Float32:
@@ -28,9 +27,7 @@ def gaps(frames: list[VideoFrame], analyser: FaceAnalyser) -> Float32:
     for frame in frames:
         seen = analyser.follow(frame.image, seen)
         assert seen is not None, f"no face in frame {frame.pts}"
-        points = seen.landmarks[:, :2]
-        pupils = float(np.linalg.norm(points[EYES[0]] - points[EYES[1]]))
-        out.append(float(np.linalg.norm(points[UPPER] - points[LOWER])) / pupils)
+        out.append(lip_gap(seen))
     return np.array(out, np.float32)
 
 

@@ -29,13 +29,12 @@ from engine.face.rig import Rig
 from engine.media import FPS, Float32, UInt8
 from tests.conftest import ROOT
 from tests.e2e.browser import GRAB, SUBSCRIBE, choose, chromium, open_page, pictures, save, watch
+from tests.lips import lip_gap
 from tests.speech import Spoken, aligned, speak
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 TEXT = "My papa bought a map and a big blue boat. | Pick up a pepper, Bob, and maybe a plum."
-UPPER, LOWER = 13, 14
-PUPILS = (468, 473)
 TICKS = 90_000 // FPS
 SECONDS = 16
 ATTEMPTS = 4
@@ -181,9 +180,7 @@ def _gaps(images: list[UInt8]) -> list[float]:
     for image in images:
         seen = analyser.follow(image, seen)
         assert seen is not None, "no face in a received picture"
-        points = seen.landmarks[:, :2]
-        pupils = float(np.linalg.norm(points[PUPILS[0]] - points[PUPILS[1]]))
-        gaps.append(float(np.linalg.norm(points[UPPER] - points[LOWER])) / pupils)
+        gaps.append(lip_gap(seen))
     return gaps
 
 
