@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.report import plot, table
 
 NAMES = {
+    "motion": "cost of the motion network per second of motion, by denoising steps",
     "stages": "per-stage and whole-chain time of one live session",
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,10 @@ _SHEET_FRAMES = 48
 
 
 def animate(
-    portrait: Path | np.ndarray, audio: AudioChunk, config: EngineConfig | None = None
+    portrait: Path | np.ndarray,
+    audio: AudioChunk,
+    config: EngineConfig | None = None,
+    other: AudioChunk | None = None,
 ) -> Iterator[VideoFrame]:
     """Render a talking head, one frame per 40 ms of sound.
 
@@ -37,6 +40,7 @@ def animate(
         portrait: a photo's path, or uint8 [H, W, 3] RGB.
         audio: mono sound at any rate.
         config: defaults when None.
+        other: what somebody says to the portrait meanwhile, mono at any rate; it listens.
 
     Raises:
         EngineError: when the photo, the sound or a network cannot be used.
@@ -44,7 +48,16 @@ def animate(
     config = config or EngineConfig()
     networks = load_networks(config)
     avatar = Avatar.from_portrait(prepare_portrait(portrait, FaceAnalyser()))
-    yield from run(build(config, networks, avatar, audio.rate).whole, _pieces(audio))
+    pipeline = build(config, networks, avatar, audio.rate)
+    if other is None:
+        yield from run(pipeline.whole, _pieces(audio))
+        return
+    overheard = _pieces(other)
+    for piece in _pieces(audio):
+        for heard in islice(overheard, 1):
+            pipeline.hear(heard)
+        yield from pipeline.whole.push(piece)
+    yield from pipeline.whole.flush()
 
 
 def _pieces(audio: AudioChunk) -> Iterator[AudioChunk]:
@@ -62,10 +75,12 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--portrait", type=Path, help="photo with one face (default: the avatar)")
     parser.add_argument("--audio", type=Path, required=True, help="wav, flac, mp3, ogg, mp4, ...")
+    parser.add_argument("--other", type=Path, help="what is said to the portrait; it listens")
     parser.add_argument("--out", type=Path, required=True, help="MP4 to write (512x512, 25 fps)")
     parser.add_argument("--motion", type=Path, help="also write ARKit motion: .csv or .jsonl")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet: .png or .jpg")
     parser.add_argument("--config", type=Path, help="TOML file")
+    parser.add_argument("--emotion", default="", help='e.g. "happy=0.8": also sad, angry, ...')
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. motion.steps=4"
     )
@@ -90,8 +105,10 @@ def _run(options: argparse.Namespace) -> None:
     every = max(1, total // _SHEET_FRAMES)
     motion: list[MotionFrame] = []
     sheet: list[VideoFrame] = []
-    config = load_config(options.config, options.set)
-    frames = animate(options.portrait or default_portrait(), audio, config)
+    emotion = [f"motion.emotion={options.emotion}"] if options.emotion else []
+    config = load_config(options.config, [*options.set, *emotion])
+    other = read_audio(options.other) if options.other else None
+    frames = animate(options.portrait or default_portrait(), audio, config, other)
     first = next(frames)  # every check of the inputs happens before a file is opened
     height, width = first.image.shape[:2]
     with (

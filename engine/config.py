@@ -54,6 +54,10 @@ class MotionConfig:
     """Audio guidance baked into the student, 1 to 2.5."""
     seed: int = 0
     """Seed of the noise, blinks and sway."""
+    emotion: str = ""
+    """Intensities 0 to 1: "happy=0.8", also sad, angry, surprised, calm; none is neutral."""
+    style: str = ""
+    """Manner, -2 to 2, 0 the middle: "smile=1, head=-0.5"; names in engine.motion.condition."""
 
     def __post_init__(self) -> None:
         _require(self.steps in (1, 2, 4), f"motion.steps is {self.steps}; 1, 2 or 4")

@@ -10,8 +10,9 @@ from engine.audio.features import Features
 from engine.audio.framer import Framer
 from engine.audio.vad import SileroVad, Vad, WebRtcVad
 from engine.config import EngineConfig
-from engine.media import AudioChunk, Float32, MotionFrame, VideoFrame
+from engine.media import AudioChunk, FeatureFrame, Float32, MotionFrame, VideoFrame
 from engine.metrics import Measured, Metrics
+from engine.motion.condition import EMOTIONS, STYLE, Conditions, mix
 from engine.motion.idle import Idle
 from engine.motion.window import MotionWindow
 from engine.render.avatar import Avatar
@@ -51,12 +52,19 @@ class Pipeline:
     Args:
         motion: framer, features, motion window, idle.
         renderer: motion to pictures.
-        window: the motion window inside ``motion``, for ``resume_from``.
+        window: the motion window inside ``motion``, for ``resume_from`` and ``hear``.
+        ear: sound of who speaks to the avatar to what the window hears of it.
     """
 
     motion: Stage[AudioChunk, MotionFrame]
     renderer: Stage[MotionFrame, VideoFrame]
     window: MotionWindow
+    ear: Stage[AudioChunk, FeatureFrame]
+
+    def hear(self, chunk: AudioChunk) -> None:
+        """Take sound of who speaks to the avatar; its time axis is that of the avatar's own."""
+        for frame in self.ear.push(chunk):
+            self.window.hear(frame)
 
     @property
     def whole(self) -> Stage[AudioChunk, VideoFrame]:
@@ -72,6 +80,7 @@ class Pipeline:
         """Forget the sound; go on moving from ``last`` (float32 [58]), the motion last shown."""
         self.motion.reset()
         self.renderer.reset()
+        self.ear.reset()
         if last is not None:
             self.window.resume_from(last)
 
@@ -86,15 +95,25 @@ def make_stages(
         networks: shared weights.
         avatar: who to show.
         rate: expected rate of the incoming sound in Hz.
+
+    Raises:
+        ConfigError: an emotion or style that does not exist.
     """
-    vad: Vad = SileroVad(networks.vad) if networks.vad is not None else WebRtcVad()
+    conditions = Conditions(
+        emotion=mix(EMOTIONS, config.motion.emotion, 0.0, 1.0),
+        style=mix(STYLE, config.motion.style, -2.0, 2.0),
+    )
     return {
         "framer": Framer(rate),
-        "features": Features(vad),
-        "motion": MotionWindow(networks.cmdt.fork(), config.motion),
+        "features": Features(_vad(networks)),
+        "motion": MotionWindow(networks.cmdt.fork(), config.motion, conditions),
         "idle": Idle(config.motion.seed),
         "render": Renderer(networks.render, avatar),
     }
+
+
+def _vad(networks: Networks) -> Vad:
+    return SileroVad(networks.vad) if networks.vad is not None else WebRtcVad()
 
 
 def build(
@@ -111,4 +130,5 @@ def build(
     if metrics is not None:
         stages = {name: Measured(stage, name, metrics) for name, stage in stages.items()}
     *before, renderer = stages.values()
-    return Pipeline(chain(*before), renderer, window)
+    ear = chain(Framer(rate), Features(_vad(networks)))
+    return Pipeline(chain(*before), renderer, window, ear)

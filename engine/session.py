@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from engine.audio.framer import Framer
 from engine.channel import Channel
@@ -26,6 +27,13 @@ log = logging.getLogger(__name__)
 _JOIN_SECONDS = 5.0
 _MAX_SKIPS = 3
 """Late frames left out in a row; then one is rendered all the same: the face keeps moving."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Overheard:
+    """Sound of who speaks to the avatar."""
+
+    chunk: AudioChunk
 
 
 class Session:
@@ -55,7 +63,7 @@ class Session:
         self._pipeline = pipeline
         self._metrics = metrics
         self._on_close = on_close
-        self._inbox: Channel[AudioChunk] = Channel(inbox_ms, _milliseconds)
+        self._inbox: Channel[AudioChunk | _Overheard] = Channel(inbox_ms, _milliseconds)
         self._speaker = Framer(RATE, RATE)
         self._dropped_ms = 0.0
         self._skips = 0
@@ -102,6 +110,19 @@ class Session:
             self._dropped_ms += dropped
             self._metrics.audio_dropped.inc(dropped / 1000)
 
+    def hear(self, chunk: AudioChunk) -> None:
+        """Somebody says this to the avatar, which listens: nods, looks, smiles. Never blocks.
+
+        Args:
+            chunk: on the time axis of ``push_audio``, which must go on meanwhile (with silence).
+
+        Raises:
+            SessionClosed: after ``close``.
+        """
+        if self._closed:
+            raise SessionClosed(f"session {self.id[:6]} is closed")
+        self._inbox.send(_Overheard(chunk))
+
     def interrupt(self) -> None:
         """Barge-in: forget what waits everywhere; the face goes on from where it is."""
         self.playout.interrupt(self._inbox.interrupt())
@@ -137,6 +158,9 @@ class Session:
             if sent != epoch:
                 epoch = sent
                 self._pipeline.restart(self._last)
+            if isinstance(chunk, _Overheard):
+                self._pipeline.hear(chunk.chunk)
+                continue
             for motion in self._pipeline.motion.push(chunk):
                 if self._inbox.epoch != epoch:
                     break  # interrupted meanwhile; the next item restarts the stages
@@ -159,5 +183,6 @@ class Session:
                 listener(frame)
 
 
-def _milliseconds(chunk: AudioChunk) -> float:
-    return 1000 * len(chunk.samples) / chunk.rate
+def _milliseconds(chunk: AudioChunk | _Overheard) -> float:
+    # What is only listened to takes next to no work.
+    return 0.0 if isinstance(chunk, _Overheard) else 1000 * len(chunk.samples) / chunk.rate

@@ -26,14 +26,14 @@ def export(name: str, checkpoint: Path | None, out: Path) -> Path:
 
     Args:
         name: ``cmdt_k1``, ``cmdt_k2`` or ``cmdt_k4``.
-        checkpoint: of ``training motion``; default: the student.
+        checkpoint: of ``python -m training distill``; default: the student of K steps.
         out: folder.
 
     Raises:
         ArtifactError: the written file computes something else than the checkpoint.
     """
     steps = int(name.removeprefix("cmdt_k"))
-    source = checkpoint or CACHE / "student.pt"
+    source = checkpoint or CACHE / f"student_k{steps}.pt"
     network, scale, facts = load_network(source)
     module = Unrolled(network, scale, steps, shortcut=bool(facts["shortcut"])).eval()
     specs = input_specs(network.dims)

@@ -8,7 +8,8 @@ windows, velocity output (flow matching, arXiv 2210.02747) and a step-size input
 arXiv 2410.12557).
 
 Letters: B batch, P past frames (32), N new frames (8), F = P + N, T tokens (P / patch + N),
-D width, H heads, M motion size (58), S style size, V visemes. Normalised units throughout.
+D width, E width of the other speaker's branch, H heads, M motion size (58), S style size,
+V visemes. Normalised units throughout.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Dims:
     audio: int = 320
     motion: int = MOTION_SIZE
     style: int = 16
+    emotions: int = 5
+    other: int = 48
     states: int = 3
     visemes: int = 19
     kernel: int = 5
@@ -79,19 +82,27 @@ class Condition(NamedTuple):
     """[B]"""
     guidance: Tensor
     """[B] audio guidance w, 1 = none."""
+    emotion: Tensor
+    """[B,5] intensities 0..1 (``engine.motion.condition.EMOTIONS``); all zero: neutral."""
+    emotion_known: Tensor
+    """[B]"""
+    other: Tensor
+    """[B,F,320] normalised log-mel of who speaks to the avatar."""
+    other_known: Tensor
+    """[B,F] all zero: nobody is heard, or not told."""
 
 
 class Context(NamedTuple):
     """What stays the same over the denoising steps of one window."""
 
     heard: Tensor
-    """[B,N,D] audio embedding of the new frames."""
+    """[B,N,D] embedding of the new frames' sound, one's own and the other speaker's."""
     past: Tensor
     """[B,P/patch,D] tokens of the past."""
     past_signal: Tensor
     """[B,P/patch,D] what modulates them."""
     shared: Tensor
-    """[B,D] reference, state, style, guidance."""
+    """[B,D] reference, state, style, emotion, guidance."""
     visemes: Tensor
     """[B,F,V] viseme scores of the audio branch."""
     contact: Tensor
@@ -101,14 +112,20 @@ class Context(NamedTuple):
 
 
 class AudioBranch(nn.Module):
-    """Log-mel frames -> audio embedding; frames that are not known yet become a learned vector."""
+    """Log-mel frames -> audio embedding; frames that are not known yet become a learned vector.
 
-    def __init__(self, dims: Dims) -> None:
+    Args:
+        dims: sizes.
+        width: of the embedding.
+        blocks: convolutions over time.
+    """
+
+    def __init__(self, dims: Dims, width: int, blocks: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(dims.audio, dims.width)
-        self.unknown = nn.Parameter(torch.zeros(dims.width))
-        self.blocks = nn.ModuleList(ConvBlock(dims.width, dims.kernel) for _ in range(2))
-        self.norm = nn.LayerNorm(dims.width)
+        self.enter = nn.Linear(dims.audio, width)
+        self.unknown = nn.Parameter(torch.zeros(width))
+        self.blocks = nn.ModuleList(ConvBlock(width, dims.kernel) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, audio: Tensor, known: Tensor) -> Tensor:
         mask = known[..., None]  # [B,F,1]
@@ -135,7 +152,11 @@ class CMDT(nn.Module):
         super().__init__()
         self.dims = dims
         width = dims.width
-        self.audio = AudioBranch(dims)
+        self.audio = AudioBranch(dims, width, blocks=2)
+        # A nod answers a phrase, not a phone: who is listened to gets a much smaller ear.
+        self.other = AudioBranch(dims, dims.other, blocks=1)
+        self.other_new = nn.Linear(dims.other, width)
+        self.other_old = nn.Linear(dims.patch * dims.other, width)
         self.visemes = nn.Linear(width, dims.visemes)
         self.contact = nn.Linear(width, 1)
         self.audio_lips = nn.Linear(width, len(LIPS))
@@ -143,7 +164,7 @@ class CMDT(nn.Module):
         self.patch = nn.Linear(dims.patch * (dims.motion + 2), width)
         self.patch_audio = nn.Linear(dims.patch * width, width)
         self.reference = nn.Linear(dims.motion, width)
-        self.manner = nn.Linear(dims.states + dims.style + 2, width)
+        self.manner = nn.Linear(dims.states + dims.style + dims.emotions + 3, width)
         self.time = Sinusoid(width)
         self.step = Sinusoid(width)
         self.guidance = Sinusoid(width)
@@ -172,7 +193,10 @@ class CMDT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        silent = (self.modulation, self.final, self.step.outer, self.guidance.outer)
+        silent = (
+            self.modulation, self.final, self.step.outer, self.guidance.outer,
+            self.other_new, self.other_old,
+        )  # fmt: skip
         heads = tuple(head.outer for head in (self.lips, self.expression, self.pose))
         for layer in silent + heads:
             nn.init.zeros_(layer.weight)
@@ -194,8 +218,11 @@ class CMDT(nn.Module):
         past, new = self.dims.past, self.dims.new
         heard = self.audio(condition.audio, condition.audio_known)  # [B,F,D]
         old, recent = heard.split([past, new], dim=1)  # [B,P,D], [B,N,D]
+        other = self.other(condition.other, condition.other_known)  # [B,F,E]
+        before, now = other.split([past, new], dim=1)  # [B,P,E], [B,N,E]
+        recent = recent + self.other_new(now)  # [B,N,D]
         shared = self.embed_globals(condition)  # [B,D]
-        pooled = self.patch_audio(self.fold(old))  # [B,P/patch,D]
+        pooled = self.patch_audio(self.fold(old)) + self.other_old(self.fold(before))
         level = self.time(1.0 - condition.past_noise)[:, None]  # [B,1,D]
         signal = F.silu(pooled + shared[:, None] + level)  # [B,P/patch,D]
         tokens = self.patch(self.fold(self.visible_past(condition))) + pooled  # [B,P/patch,D]
@@ -231,12 +258,17 @@ class CMDT(nn.Module):
         return torch.cat([condition.past * shown, known, lips_known], dim=-1)  # [B,P,M+2]
 
     def embed_globals(self, condition: Condition) -> Tensor:
-        """Reference, state, style and guidance as one vector [B,D]."""
+        """Reference, state, style, emotion and guidance as one vector [B,D]."""
         known = condition.reference_known[:, None]  # [B,1]
         style_known = condition.style_known[:, None]  # [B,1]
+        felt = condition.emotion_known[:, None]  # [B,1]
         manner = torch.cat(
-            [condition.state, condition.style * style_known, style_known, known], dim=-1
-        )  # [B,3+S+2]
+            [
+                condition.state, condition.style * style_known, style_known, known,
+                condition.emotion * felt, felt,
+            ],
+            dim=-1,
+        )  # [B,3+S+2+5+1]  # fmt: skip
         embedded: Tensor = self.reference(condition.reference * known) + self.manner(manner)
         embedded = embedded + self.guidance(condition.guidance - 1.0)  # [B,D]
         return embedded

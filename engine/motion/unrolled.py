@@ -64,6 +64,9 @@ class Unrolled(nn.Module):
         state: Tensor,
         style: Tensor,
         guidance: Tensor,
+        emotion: Tensor,
+        other: Tensor,
+        other_known: Tensor,
         noise: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Raw motion [B,N,58] and lip contact [B,N]; arguments as in ``input_specs``."""
@@ -81,6 +84,10 @@ class Unrolled(nn.Module):
             style,
             one,
             guidance,
+            emotion,
+            one,
+            self.scale.audio(other),
+            other_known,
         )
         context = self.network.encode(condition)
 
@@ -104,6 +111,9 @@ def input_specs(dims: Dims) -> dict[str, TensorSpec]:
         "state": TensorSpec((1, dims.states)),
         "style": TensorSpec((1, dims.style)),
         "guidance": TensorSpec((1,)),
+        "emotion": TensorSpec((1, dims.emotions)),
+        "other": TensorSpec((1, dims.frames, dims.audio)),
+        "other_known": TensorSpec((1, dims.frames)),
         "noise": TensorSpec((1, dims.new, dims.motion)),
     }
 

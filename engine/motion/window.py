@@ -23,6 +23,8 @@ from engine.runtime.base import Array, Backend
 
 _SHAPES = 52  # the blendshapes, which live in [0, 1]
 _LIPS_LEAD = 2  # frames
+_OTHER_KEPT = 250  # frames of the other speaker remembered: input may run ahead of the face
+_OTHER_LASTS = 25  # frames after which who fell silent no longer counts as speaking
 
 
 class MotionWindow:
@@ -31,7 +33,7 @@ class MotionWindow:
     Args:
         backend: a ``cmdt_k*`` network; used by this stage alone (see ``Backend.fork``).
         config: hop, look-ahead, guidance, seed.
-        conditions: reference, style, listening; replace ``conditions`` at any time.
+        conditions: reference, style, emotion, listening; replace ``conditions`` at any time.
 
     Raises:
         ConfigError: hop and look-ahead do not fit the network's window.
@@ -69,6 +71,15 @@ class MotionWindow:
             return []
         return self._emit(self._hop)
 
+    def hear(self, frame: FeatureFrame) -> None:
+        """Take what someone else says to the avatar during frame ``frame.pts``.
+
+        Optional, and may come early, late or never: the face listens as far as it has heard.
+        """
+        self._others[frame.pts] = frame
+        for pts in [pts for pts in self._others if pts < frame.pts - _OTHER_KEPT]:
+            del self._others[pts]
+
     def flush(self) -> Iterable[MotionFrame]:
         """Emit the tail, its missing look-ahead unknown."""
         tail: list[MotionFrame] = []
@@ -80,6 +91,7 @@ class MotionWindow:
     def reset(self) -> None:
         """Forget sound and motion; the next frame continues from the portrait's own pose."""
         self._pending: list[FeatureFrame] = []
+        self._others: dict[int, FeatureFrame] = {}
         self._heard = np.zeros((self._past, self._features), np.float32)
         self._heard_known = np.zeros(self._past, np.float32)
         self._moved = np.zeros((self._past, self._size), np.float32)
@@ -138,7 +150,8 @@ class MotionWindow:
         audio_known = np.zeros(self._past + self._new, np.float32)
         audio_known[: self._past] = self._heard_known
         audio_known[self._past : self._past + len(known)] = 1.0
-        state = self.conditions.state(max(frame.speech for frame in known))
+        other, other_known, other_speech = self._overheard(known[0].pts, len(known))
+        state = self.conditions.state(max(frame.speech for frame in known), other_speech)
         return {
             "past": self._moved[None],
             "past_known": self._moved_known[None],
@@ -148,5 +161,22 @@ class MotionWindow:
             "state": state[None],
             "style": self.conditions.style[None],
             "guidance": self._guidance,
+            "emotion": self.conditions.emotion[None],
+            "other": other[None],
+            "other_known": other_known[None],
             "noise": self._tape.window(known[0].pts, self._new)[None],
         }
+
+    def _overheard(self, first: int, count: int) -> tuple[Float32, Float32, float]:
+        """The other speaker around frame ``first``: features [F,320], flags [F], speech."""
+        values = np.zeros((self._past + self._new, self._features), np.float32)
+        known = np.zeros(self._past + self._new, np.float32)
+        speech = 0.0
+        for place in range(self._past + count):
+            heard = self._others.get(first - self._past + place)
+            if heard is None:
+                continue
+            values[place], known[place] = heard.values, 1.0
+            if place >= self._past + count - _OTHER_LASTS:
+                speech = max(speech, heard.speech)
+        return values, known, speech

@@ -12,7 +12,7 @@ from engine.animate import animate, main
 from engine.app import default_portrait
 from engine.face.analysis import FaceAnalyser
 from engine.face.rig import Rig
-from engine.media import FPS, Float32, VideoFrame
+from engine.media import FPS, AudioChunk, Float32, VideoFrame
 from tests.lips import lip_gap
 from tests.speech import BILABIAL, OPEN, Spoken, aligned, speak
 
@@ -150,3 +150,14 @@ def test_bad_input_is_one_sentence_and_no_file(
     assert error.startswith("error: ")
     assert len(error.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_face_that_is_spoken_to_listens_with_its_mouth_shut(spoken: Spoken) -> None:
+    silence = AudioChunk(np.zeros_like(spoken.audio.samples), 0, spoken.audio.rate)
+    alone = list(animate(default_portrait(), silence))
+    listening = list(animate(default_portrait(), silence, other=spoken.audio))
+    assert len(listening) == len(alone) == spoken.frames
+    moved = np.stack([f.motion.values for f in listening])
+    idle = np.stack([f.motion.values for f in alone])
+    assert np.abs(moved - idle).max() > 0.02
+    assert _commanded(listening).max() < 0.02

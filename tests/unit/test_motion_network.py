@@ -45,7 +45,8 @@ def condition(batch: int = 2) -> Condition:
         torch.randn(batch, frames, TINY.audio), torch.ones(batch, frames),
         torch.randn(batch, past, TINY.motion), torch.ones(batch, past), torch.ones(batch, past),
         0 * ones, torch.randn(batch, TINY.motion), ones, torch.eye(3)[:batch],
-        torch.randn(batch, TINY.style), ones, 1.5 * ones,
+        torch.randn(batch, TINY.style), ones, 1.5 * ones, torch.rand(batch, TINY.emotions), ones,
+        torch.randn(batch, frames, TINY.audio), torch.ones(batch, frames),
     )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ def test_a_fresh_network_predicts_nothing() -> None:
     [
         ("audio_known", "audio", 35),
         ("past_known", "past", 10),
+        ("other_known", "other", 20),
     ],
 )
 def test_what_is_not_known_has_no_influence(flag: str, value: str, frame: int) -> None:
@@ -94,7 +96,9 @@ def test_hidden_lips_of_the_past_have_no_influence_but_the_rest_has() -> None:
     assert np.abs(base - speed(network, given._replace(past=eyes))).max() > 1e-6
 
 
-@pytest.mark.parametrize("name", ["reference", "state", "style", "guidance", "past_noise"])
+@pytest.mark.parametrize(
+    "name", ["reference", "state", "style", "guidance", "past_noise", "emotion", "other"]
+)
 def test_every_condition_counts(name: str) -> None:
     network, given = tiny(), condition()
     changed = given._replace(**{name: getattr(given, name) + 1.0})
@@ -134,7 +138,8 @@ def test_unrolled_is_the_sampler_in_raw_units() -> None:
         scale.audio(inputs["audio"]), inputs["audio_known"], scale.motion(inputs["past"]),
         inputs["past_known"], 0 * inputs["past_known"], torch.zeros(1),
         scale.motion(inputs["reference"]), torch.ones(1), inputs["state"], inputs["style"],
-        torch.ones(1), inputs["guidance"],
+        torch.ones(1), inputs["guidance"], inputs["emotion"], torch.ones(1),
+        scale.audio(inputs["other"]), inputs["other_known"],
     )  # fmt: skip
 
     def denoise(z, time, step):  # type: ignore[no-untyped-def]

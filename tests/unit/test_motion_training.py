@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +15,23 @@ from engine.media import SAMPLES_PER_FRAME
 from engine.motion.arkit import EXPRESSION, INDEX, LIPS, POSE
 from engine.motion.diffusion import interpolate
 from engine.motion.network import CMDT, Condition, Dims
-from training.motion import losses, metrics
-from training.motion.checkpoint import load_network
+from training.motion import curves, losses, metrics
+from training.motion.checkpoint import adopt, load_network
+from training.motion.critic import Adversary
 from training.motion.data import Clips, load_clips, measure_scale
 from training.motion.ema import Ema
 from training.motion.objective import (
     draw_steps,
+    from_own_past,
     guided,
     held_out_check,
+    rollout_objective,
+    step_shares,
     student_objective,
     teacher_objective,
 )
 from training.motion.train import Plan, Trainer
-from training.motion.windows import Drops, Windows
+from training.motion.windows import Drops, Windows, way_back
 
 torch.set_num_threads(1)  # more only fight each other at this size
 
@@ -50,6 +56,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.savez(
             folder / "clips" / f"{index:05d}.npz",
             audio=np.round(audio.clip(-1, 1) * 32767).astype(np.int16),
+            other=np.round(audio[::-1].clip(-1, 1) * 32767 * (index == 2)).astype(np.int16),
+            emotion=np.array([0, 0, 0.5 * (index == 1), 0, 0], np.float32),
             motion=motion.astype(np.float16),
             viseme=(loud > 0.3).astype(np.int8),
             speaking=(loud > 0.1).astype(np.uint8),
@@ -79,8 +87,60 @@ def test_clips_keep_their_borders(clips: Clips, corpus: Path) -> None:
         load_clips(corpus, "test", 0, corpus / "cache")
 
 
+def test_features_are_computed_once_and_belong_to_their_sound(clips: Clips, corpus: Path) -> None:
+    kept = sorted((corpus / "cache" / "features").iterdir())
+    before = [path.stat().st_mtime_ns for path in kept]
+    again = load_clips(corpus, "train", 1, corpus / "cache")
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    for one, two in zip(clips.features, again.features, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_other_speaker_is_heard_where_somebody_speaks(clips: Clips) -> None:
+    assert (clips.other_row >= 0).sum() == clips.length[2]
+    source = windows(clips, sound=0, other=0, emotion=0)
+    batch = source.draw(200).condition
+    third = batch.style[:, 0] == 2
+    assert third.any()
+    assert (batch.other_known.any(1) == third).all()
+    assert (batch.other_known <= batch.audio_known).all()
+    assert not batch.other[~third].any()
+    assert torch.equal(batch.emotion[:, 2] > 0, batch.style[:, 0] == 1)
+    assert not windows(clips, other=1.0).draw(200).condition.other_known.any()
+
+
+def test_a_past_that_is_astray_leads_back(clips: Clips) -> None:
+    drops = {"sound": 0.0, "noise": 0.0, "short_past": 0.0, "no_past": 0.0}
+    first = windows(clips).firsts[40:60]
+    true, off = (windows(clips, astray=share, **drops).at(first) for share in (0.0, 1.0))
+    before = (off.condition.past - true.condition.past)[:, -1]
+    after = off.clean - true.clean
+    torch.testing.assert_close(after, before[:, None] * way_back(TINY.new))
+    assert not before[:, list(LIPS)].any()
+    pose, face = (after[:, :, list(part)].abs().mean((0, 2)) for part in (POSE, EXPRESSION))
+    assert (pose.diff() < 0).all()
+    assert float(face[-1] / face[0]) < float(pose[-1] / pose[0])
+
+
+def test_strings_of_windows_follow_each_other(clips: Clips) -> None:
+    drops = {"sound": 0.0, "noise": 0.0, "astray": 0.0, "short_past": 0.0, "no_past": 0.0}
+    string = windows(clips, **drops).draw_string(16, 3, 5)
+    for one, two in pairwise(string):
+        torch.testing.assert_close(two.condition.past[:, -5:], one.clean[:, :5])
+
+
+def test_a_string_on_its_own_past_starts_from_there(clips: Clips) -> None:
+    batch = windows(clips, noise=0.0).draw(8)
+    past = batch.condition.past + 0.3
+    moved = from_own_past(batch, past, way_back(TINY.new))
+    torch.testing.assert_close(moved.condition.past, past)
+    lift = moved.clean - batch.clean
+    assert not lift[..., list(LIPS)].any()
+    assert 0.25 < float(lift[:, 0, list(POSE)].mean()) < 0.3
+
+
 def test_windows_never_reach_into_the_neighbouring_clip(clips: Clips) -> None:
-    source = windows(clips, sound=0, no_past=0, short_past=0, noise=0, style=0)
+    source = windows(clips, sound=0, no_past=0, short_past=0, noise=0, style=0, astray=0)
     batch = source.draw(400)
     condition = batch.condition
     known = condition.past_known.numpy()
@@ -95,6 +155,14 @@ def test_windows_never_reach_into_the_neighbouring_clip(clips: Clips) -> None:
         frames = whole[row, TINY.past - int(known[row].sum()) :]
         match = own.unfold(0, len(frames), 1).transpose(1, 2)
         assert (match - frames).abs().amax((1, 2)).min() < 1e-5
+
+
+def test_people_are_drawn_more_often_than_they_are(clips: Clips) -> None:
+    named = replace(clips, voices=("recorded:a", "x", "y", "kokoro:b", "z"))
+    style = windows(named, natural=0.5, style=0.0).draw(2000).condition.style[:, 0]
+    people = float(((style == 0) | (style == 3)).float().mean())
+    alone = (clips.length[0] + clips.length[3] - 16) / (clips.length.sum() - 40)
+    assert people == pytest.approx(0.5 + 0.5 * alone, abs=0.04)
 
 
 def test_sound_beyond_the_known_frames_is_flagged_and_unscored(clips: Clips) -> None:
@@ -176,6 +244,60 @@ def test_ema_follows_slowly() -> None:
     assert float(ema.network.weight) == pytest.approx(1 - 2 / 11 * 3 / 12 * 4 / 13)
 
 
+def test_a_student_of_k_steps_trains_its_own_step_most() -> None:
+    torch.manual_seed(0)
+    for steps in (1, 2, 4):
+        _, step = draw_steps(4000, step_shares(steps))
+        assert set(step.tolist()) == {1 / steps, 0.5 / steps}
+        assert 0.65 < float((step == 1 / steps).float().mean()) < 0.75
+
+
+def test_rollout_continues_what_the_network_made(clips: Clips, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = windows(clips, noise=0.0, astray=0.0)
+    plan = Plan(steps=3, batch=8, log_every=1, check_every=100)
+    trainer = Trainer(CMDT(TINY), source.scale, plan, {"shortcut": False}, tmp_path / "rollout.pt")
+    seen: list[float] = []
+
+    def share() -> float:
+        seen.append(1.0)
+        return 1.0
+
+    objective = rollout_objective(source.scale, trainer.ema, lambda: 3, share, False)
+    trainer.run(lambda: source.draw_string(8, 3, 3), objective, losses.Weights(), lambda _: {})
+    assert len(seen) == 3
+    log = (tmp_path / "rollout.jsonl").read_text().splitlines()
+    assert all(np.isfinite(json.loads(line)["loss"]) for line in log)
+    curves.draw(tmp_path / "rollout.jsonl", tmp_path / "rollout.png")
+    assert (tmp_path / "rollout.png").stat().st_size > 1000
+
+
+def test_a_critic_learns_to_tell_made_from_recorded(clips: Clips) -> None:
+    torch.manual_seed(0)
+    source, network = windows(clips), CMDT(TINY)  # a fresh network returns its noise
+    adversary = Adversary(58, steps=1, rate=2e-3)
+    objective = adversary.around(lambda *_: {"flow": torch.zeros(())})
+    losses_seen = [objective(network, source.draw(32)) for _ in range(40)]
+    assert float(losses_seen[-1]["critic"]) < 0.6 * float(losses_seen[0]["critic"])
+    last = losses_seen[-1]["adversarial"]
+    torch.autograd.backward(last)
+    assert float(network.lips.outer.weight.grad.abs().max()) > 0
+    assert adversary.critic.layers[0].weight.grad is not None  # from its own training only
+
+
+def test_weights_of_a_network_with_fewer_conditions_are_taken_over() -> None:
+    torch.manual_seed(0)
+    old, new = CMDT(Dims(width=16, layers=1, heads=2, emotions=3)), CMDT(TINY)
+    weights = {k: torch.randn_like(v) for k, v in old.state_dict().items()}
+    weights = {k: v for k, v in weights.items() if not k.startswith("other")}
+    adopt(new, weights)
+    columns = weights["manner.weight"].shape[1]
+    torch.testing.assert_close(new.manner.weight[:, :columns], weights["manner.weight"])
+    assert not new.manner.weight[:, columns:].any()
+    with pytest.raises(ValueError, match="has no"):
+        adopt(new, {"nothing": torch.zeros(1)})
+
+
 @pytest.mark.slow
 def test_teacher_and_student_learn_and_resume(clips: Clips, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -184,7 +306,7 @@ def test_teacher_and_student_learn_and_resume(clips: Clips, tmp_path: Path) -> N
     plan = Plan(steps=60, minutes=5, batch=16, rate=3e-3, warmup=5, log_every=20, check_every=20)
     trainer = Trainer(CMDT(TINY), scale, plan, {"shortcut": False}, target)
     check = held_out_check(source, (2,), shortcut=False, batches=1, size=32)
-    trainer.run(source, teacher_objective(scale, False), losses.Weights(), check)
+    trainer.run(lambda: source.draw(16), teacher_objective(scale, False), losses.Weights(), check)
     lines = [json.loads(x) for x in target.with_suffix(".jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines] == [20, 40, 60]
     assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
@@ -196,7 +318,7 @@ def test_teacher_and_student_learn_and_resume(clips: Clips, tmp_path: Path) -> N
     assert again.progress.step == 60
     for one, two in zip(again.network.parameters(), trainer.network.parameters(), strict=True):
         torch.testing.assert_close(one, two)
-    again.run(source, teacher_objective(scale, False), losses.Weights(), check)
+    again.run(lambda: source.draw(16), teacher_objective(scale, False), losses.Weights(), check)
     assert again.progress.step == 70
 
     teacher, _, _ = load_network(target)
@@ -205,8 +327,8 @@ def test_teacher_and_student_learn_and_resume(clips: Clips, tmp_path: Path) -> N
         student.train(), scale, Plan(steps=20, batch=16, log_every=10), {"shortcut": True},
         tmp_path / "student.pt",
     )  # fmt: skip
-    objective = student_objective(scale, teacher, distilled.ema, False)
-    distilled.run(source, objective, losses.Weights(), check)
+    objective = student_objective(scale, teacher, distilled.ema, False, steps=2)
+    distilled.run(lambda: source.draw(16), objective, losses.Weights(), check)
     assert load_network(tmp_path / "student.pt")[2]["shortcut"] is True
     moved = [
         float((a - b).abs().max().detach())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.config import MotionConfig
 from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, MotionFrame
-from engine.motion.condition import IDLE, LISTENING, SPEAKING, Conditions
+from engine.motion.condition import EMOTIONS, IDLE, LISTENING, SPEAKING, Conditions, mix
 from engine.motion.network import Dims
 from engine.motion.unrolled import input_specs, output_specs
 from engine.motion.window import MotionWindow
@@ -153,6 +153,46 @@ def test_state_follows_speech() -> None:
     stage.conditions = Conditions(listening=True)
     list(stage.push(FeatureFrame(np.zeros(320, np.float32), 0.1, 0)))
     assert mirror.calls[-1]["state"][0].argmax() == LISTENING
+
+
+def test_who_speaks_to_the_avatar_is_heard_at_its_own_time() -> None:
+    stage, mirror = window(2, 1)
+    for pts in (3, 4, 5, 9):
+        stage.hear(FeatureFrame(np.full(320, pts, np.float32), 0.9, pts))
+    list(run(stage, sound(8)))
+    # The first call makes frames 0 and 1 and knows sound up to 2: nobody has spoken yet.
+    assert not mirror.calls[0]["other_known"].any()
+    third = mirror.calls[2]  # frames 4 and 5, sound up to 6
+    places = np.flatnonzero(third["other_known"][0])
+    assert places.tolist() == [DIMS.past - 1, DIMS.past, DIMS.past + 1]
+    assert third["other"][0, places, 0].tolist() == [3, 4, 5]
+
+
+def test_being_spoken_to_is_listening_unless_one_speaks() -> None:
+    conditions = Conditions()
+    assert conditions.state(0.0, other=0.9).argmax() == LISTENING
+    assert conditions.state(0.9, other=0.9).argmax() == SPEAKING
+    assert conditions.state(0.0).argmax() == IDLE
+
+
+def test_named_numbers_become_a_vector() -> None:
+    np.testing.assert_allclose(mix(EMOTIONS, "angry=0.5, calm = 1", 0, 1), [0, 0, 0.5, 0, 1])
+    assert not mix(EMOTIONS, "", 0, 1).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("glad=1", "'glad' is none of happy, sad"),
+        ("happy", "not of the form happy=0.5"),
+        ("happy=very", "not of the form"),
+        ("happy=3", "happy is 3; 0 to 1"),
+        ("happy=nan", "happy is nan"),
+    ],
+)
+def test_an_impossible_emotion_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        mix(EMOTIONS, text, 0, 1)
 
 
 def test_speech_is_carried_from_the_frames_heard_ahead() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.errors import SessionClosed
-from engine.media import AudioChunk, MotionFrame, VideoFrame
+from engine.media import AudioChunk, FeatureFrame, MotionFrame, VideoFrame
 from engine.metrics import Metrics
 from engine.pipeline import Pipeline
 from engine.playout import Playout
@@ -44,6 +44,13 @@ class _Motion:
         self.resets += 1
 
 
+class _Ear(_Motion):
+    """What the window would hear of a chunk."""
+
+    def push(self, item: AudioChunk, /) -> Iterable[FeatureFrame]:  # type: ignore[override]
+        return [FeatureFrame(np.zeros(1, np.float32), 1.0, item.pts // SLOT)]
+
+
 class _Renderer:
     lookahead = Fraction(0)
 
@@ -60,6 +67,10 @@ class _Renderer:
 class _Window:
     def __init__(self) -> None:
         self.resumed: list[float] = []
+        self.heard: list[int] = []
+
+    def hear(self, frame: FeatureFrame) -> None:
+        self.heard.append(frame.pts)
 
     def resume_from(self, values: np.ndarray) -> None:
         self.resumed.append(float(values[0]))
@@ -73,7 +84,10 @@ class Rig:
         self.closed: list[Session] = []
         self.frames: list[VideoFrame] = []
         self.arrived = threading.Condition()
-        pipeline = Pipeline(self.motion, _Renderer(), self.window)  # type: ignore[arg-type]
+        self.ear = _Ear()
+        pipeline = Pipeline(
+            self.motion, _Renderer(), self.window, self.ear  # type: ignore[arg-type]
+        )  # fmt: skip
         self.session = Session(
             "test-session", pipeline, Playout(), self.metrics, inbox_ms, self.closed.append
         )
@@ -98,6 +112,21 @@ def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig
     rig.session.close()
+
+
+def test_what_is_said_to_the_avatar_reaches_its_ear_and_not_its_mouth(rig: Rig) -> None:
+    for index in range(3):
+        rig.session.hear(AudioChunk(np.ones(SLOT, np.float32), index * SLOT, RATE))
+        rig.say(index)
+    assert rig.wait(3) == [0, 1, 2]
+    assert rig.window.heard == [0, 1, 2]
+    rig.session.interrupt()
+    rig.say(3)
+    rig.wait(4)
+    assert rig.ear.resets == 1
+    rig.session.close()
+    with pytest.raises(SessionClosed):
+        rig.session.hear(AudioChunk(np.ones(SLOT, np.float32), 0, RATE))
 
 
 def test_sound_becomes_frames_in_the_playout(rig: Rig) -> None:

@@ -1,7 +1,7 @@
 """What a microphone, a room and a network do to clean speech. Nothing here shifts time.
 
-Every effect keeps the length and has no delay: filters run forward from a zero state, and the
-direct path of a room is its first tap. Cheap enough to run inside a training loop.
+Every effect keeps the length and has no delay: filters run forward from a zero state, the direct
+path of a room is its first tap, and a codec's look-ahead is taken out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
 from engine.media import SAMPLE_RATE
-from training.corpus import sounds
+from training.corpus import codec, sounds
 
 Float32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -21,11 +21,14 @@ Rng = np.random.Generator
 _BANK_SECONDS = 60
 _ROOMS = 24
 _NOISES = ("white", "pink", "babble", "hum", "clicks", "knocks")
+_NOISE_SNR = (5.0, 30.0)  # dB
 _QUIETEST, _LOUDEST = -25.0, 6.0  # dB
 
 
 def augment(audio: Float32, rng: Rng) -> Float32:
     """Return audio [N] at 16 kHz as it might arrive: same length, same timing, within [-1, 1].
+
+    The chain is that of a call: room and noises, microphone, overdrive, then codec or telephone.
 
     Args:
         audio: float32 [N], clean.
@@ -36,19 +39,29 @@ def augment(audio: Float32, rng: Rng) -> Float32:
         out = _room(out, rng)
     if rng.random() < 0.12:
         out = _add(out, _excerpt("music", len(out), rng), float(rng.uniform(8, 30)))
-    if rng.random() < 0.75:
+    if rng.random() < 0.70:
         name = _NOISES[int(rng.integers(len(_NOISES)))]
-        out = _add(out, _excerpt(name, len(out), rng), float(rng.uniform(5, 40)))
+        out = _add(out, _excerpt(name, len(out), rng), float(rng.uniform(*_NOISE_SNR)))
     if rng.random() < 0.5:
         out = _tilt(out, rng)
-    if rng.random() < 0.20:
-        out = _band_limit(out, rng)
     out = _gain(out, rng)
     if rng.random() < 0.10:
         # Overdriven input: the loudest few per mille of the samples are flattened.
         limit = float(np.quantile(np.abs(out), rng.uniform(0.99, 0.999))) + 1e-6
         out = np.clip(out, -limit, limit)
-    return np.clip(out, -1, 1).astype(np.float32)
+    return np.clip(_channel(out, rng), -1, 1).astype(np.float32)
+
+
+def _channel(audio: Float32, rng: Rng) -> Float32:
+    """Send it through what a call may use: Opus, a telephone, a narrow band, or nothing."""
+    which = rng.random()
+    if which < 0.22:
+        rate = int(rng.choice((16_000, 20_000, 24_000, 32_000)))
+        loss = float(rng.choice((0.0, 0.0, 0.02, 0.05, 0.10)))
+        return codec.opus(audio, rate, loss, rng)
+    if which < 0.28:
+        return codec.telephone(audio)
+    return _band_limit(audio, rng) if which < 0.42 else audio
 
 
 def _level(audio: Float32) -> float:

@@ -1,9 +1,8 @@
-"""Make one clip: speak its sentences, place them with pauses, animate, save."""
+"""Make one clip: let its speakers speak, place the sentences, animate, save."""
 
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.media import SAMPLE_RATE, SAMPLES_PER_FRAME
-from training.corpus import espeak, festival, flite, recorded, sounds, text
-from training.corpus.phones import Phone, visemes_of
+from training.corpus import arrange, sounds, voices
+from training.corpus.arrange import Track
+from training.corpus.phones import Phone
 from training.corpus.plan import ClipSpec
-from training.corpus.speech import SpeechUnavailable, Utterance, level, trim, warp
+from training.corpus.speech import SpeechUnavailable
 from training.teacher import animate
 from training.teacher.head import Sentence
+from training.teacher.listening import Other
 from training.teacher.style import draw
 
+Int16 = NDArray[np.int16]
 Rng = np.random.Generator
 
-_SHORTEST, _LONGEST = 8.0, 20.0
-_TAIL_ROOM = 0.4
+_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A clip, where it goes, the corpus seed, and whether only its motion is made again.
+    """A clip, where it goes, the corpus seed, and which half of the work is done.
 
-    Alignments are cached in ``out/align``.
+    Args:
+        spec: what to make.
+        out: folder of the corpus; alignments are cached in ``out/align``.
+        seed: of the corpus.
+        again: if the clip exists, it keeps its sound and gets its motion anew.
+        sound_only: the motion is left for a later run.
     """
 
     spec: ClipSpec
     out: Path
     seed: int
     again: bool = False
+    sound_only: bool = False
 
     @property
     def path(self) -> Path:
@@ -44,142 +51,114 @@ class Job:
         return self.out / "clips" / f"{self.spec.index:05d}.npz"
 
 
-def _synthesise(spec: ClipSpec, rng: Rng, lines: list[text.Line]) -> list[Utterance]:
-    engine, _, name = spec.voice.partition(":")
-    tempo = float(rng.uniform(0.88, 1.2))  # > 1 is slower, as the engines' stretch
-    if engine == "flite":
-        pitch = float(rng.uniform(85, 160)) if name == "kal16" else None
-        said = [flite.say(line.text, name, tempo, pitch) for line in lines]
-    elif engine == "festival":
-        said = festival.say([line.text for line in lines], tempo)
-    else:
-        pitch, span = int(rng.integers(25, 75)), int(rng.integers(35, 75))
-        words = int(165 / tempo)
-        voices = [name if engine == "espeak" else f"{x.language}+{name}" for x in lines]
-        said = espeak.say(
-            [
-                espeak.Request(line.text, voice, words, pitch, span)
-                for line, voice in zip(lines, voices, strict=True)
-            ]
-        )
-    if engine != "espeak" and rng.random() < 0.5:
-        factor = float(rng.uniform(0.90, 1.12))
-        said = [warp(u, factor) for u in said]
-    return said
+def _speak(job: Job) -> tuple[Int16, Int16, dict[str, Any]]:
+    """Make a clip's sound and the other speaker's, int16 [N] each, and its row of the index."""
+    for attempt in range(_TRIES):
+        # A foreign sentence may be too long, a dialogue may stay one-sided: draw others.
+        rng = np.random.default_rng([job.seed, job.spec.index, attempt, 2])
+        try:
+            return _compose(job, rng)
+        except SpeechUnavailable:
+            if attempt == _TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
-def _lines(spec: ClipSpec, rng: Rng) -> list[text.Line]:
-    words = random.Random(int(rng.integers(2**62)))
-    if spec.voice.startswith("espeak-foreign"):
-        first = text.foreign(words, spec.split)
-        more = (text.foreign(words, spec.split) for _ in range(200))
-        # One person speaks one language within a clip.
-        return [first, *[x for x in more if x.language == first.language][:7]]
-    return [text.english(words, spec.split) for _ in range(8)]
-
-
-def _utterances(job: Job, rng: Rng) -> tuple[list[Utterance], list[bool]]:
+def _compose(job: Job, rng: Rng) -> tuple[Int16, Int16, dict[str, Any]]:
     spec = job.spec
-    if spec.voice.startswith("recorded"):
-        said = [recorded.load(r, job.out / "align") for r in spec.recordings]
-        said = [warp(u, spec.warp) if spec.warp != 1.0 else u for u in said]
-        return said, [r.text.rstrip().endswith("?") for r in spec.recordings]
-    lines = _lines(spec, rng)
-    if spec.voice.startswith("festival"):
-        lines = lines[:4]
-    return _synthesise(spec, rng, lines), [line.question for line in lines]
-
-
-def _pause(rng: Rng) -> float:
-    return float(rng.uniform(0.2, 0.8) if rng.random() < 0.7 else rng.uniform(0.8, 2.5))
-
-
-def _arrange(
-    said: list[Utterance], questions: list[bool], rng: Rng, keep_all: bool
-) -> tuple[np.ndarray, list[Phone], list[Sentence], list[str]]:
-    """Place utterances on a line of 8 to 20 s; return audio, phones, sentences, texts."""
-    wanted = float(rng.uniform(9.0, 17.0))
-    now = float(rng.uniform(0.2, 1.2))
-    base = float(rng.uniform(-28, -16))
-    audio = np.zeros(round(_LONGEST * SAMPLE_RATE), np.float32)
-    phones: list[Phone] = []
-    sentences: list[Sentence] = []
-    texts: list[str] = []
-    for speech, question in zip(said, questions, strict=True):
-        ready = level(trim(speech), base + float(rng.uniform(-2, 2)))
-        seconds = len(ready.audio) / SAMPLE_RATE
-        if now + seconds + _TAIL_ROOM > _LONGEST or (not keep_all and now > wanted):
-            continue
-        first = round(now * SAMPLE_RATE)
-        audio[first : first + len(ready.audio)] = ready.audio
-        start = first / SAMPLE_RATE
-        phones += [Phone(p.name, p.start + start, p.end + start) for p in ready.phones]
-        sentences.append(Sentence(start, start + seconds, question))
-        texts.append(speech.text)
-        now = start + seconds + _pause(rng)
-    if not sentences:
-        raise SpeechUnavailable("no sentence fits into a clip")
-    end = max(sentences[-1].end + float(rng.uniform(_TAIL_ROOM, 1.2)), _SHORTEST)
-    frames = int(min(end, _LONGEST) * SAMPLE_RATE) // SAMPLES_PER_FRAME
-    return audio[: frames * SAMPLES_PER_FRAME], phones, sentences, texts
-
-
-def _speak(job: Job) -> tuple[NDArray[np.int16], dict[str, Any]]:
-    """Make a clip's audio, int16 [N], and its row of the index."""
-    rng = np.random.default_rng([job.seed, job.spec.index])
-    voice = job.spec.voice
-    phones: list[Phone] = []
-    sentences: list[Sentence] = []
-    if voice == "sound":
+    emotion = voices.draw_emotion(rng)
+    ours, other = Track(spec.voice), Track(spec.other)
+    if spec.voice == "sound":
         frames = int(rng.integers(200, 400))
-        kind, audio = sounds.draw(rng, frames * SAMPLES_PER_FRAME)
-        texts = [f"[{kind}]"]
+        kind, noise = sounds.draw(rng, frames * SAMPLES_PER_FRAME)
+        ours.audio[: len(noise)] = noise
+        ours.texts = [f"[{kind}]"]
     else:
-        said, questions = _utterances(job, rng)
-        voice = said[0].voice
-        audio, phones, sentences, texts = _arrange(said, questions, rng, bool(job.spec.recordings))
+        frames = arrange.frames_of(_perform(job, rng, emotion, ours, other))
+    count = frames * SAMPLES_PER_FRAME
     row = {
         "file": f"clips/{job.path.name}",
-        "voice": voice,
-        "split": job.spec.split,
-        "seconds": len(audio) / SAMPLE_RATE,
-        "warp": job.spec.warp,
-        "text": texts,
-        "sentences": [[round(s.start, 3), round(s.end, 3), s.question] for s in sentences],
-        "phones": [
-            [p.name, "+".join(visemes_of(p.name)), round(p.start, 4), round(p.end, 4)]
-            for p in phones
-        ],
+        "voice": ours.voice,
+        "split": spec.split,
+        "seconds": count / SAMPLE_RATE,
+        "warp": spec.warp,
+        "emotion": [round(float(x), 3) for x in emotion],
+        **ours.row(),
+        "other": {"voice": other.voice, **other.row()} if spec.other else None,
     }
-    return np.round(audio * 32767).astype(np.int16), row
+    return _int16(ours.audio[:count]), _int16(other.audio[:count]), row
 
 
-def _move(job: Job, audio: NDArray[np.int16], row: dict[str, Any]) -> None:
-    """Animate a clip and write its file; an interrupted run leaves no half clip."""
+def _perform(job: Job, rng: Rng, emotion: np.ndarray, ours: Track, other: Track) -> float:
+    """Fill the tracks of a clip with speech; return its end in seconds."""
+    spec, cache = job.spec, job.out / "align"
+    ours.level = float(rng.uniform(-28, -16)) + voices.manner(emotion)[3]
+    other.level = float(rng.uniform(-30, -18))
+    spoken, replies = [], []
+    if spec.voice != "listening":
+        said, questions = voices.say(spec.voice, spec, rng, emotion, cache)
+        ours.voice = said[0].voice
+        spoken = list(zip(said, questions, strict=True))
+    if spec.other:
+        said, questions = voices.say(spec.other, spec, rng, np.zeros(5, np.float32), cache)
+        other.voice = said[0].voice
+        replies = list(zip(said, questions, strict=True))
+    if spoken and replies:
+        return arrange.dialogue((ours, iter(spoken)), (other, iter(replies)), rng)
+    track, lines = (ours, spoken) if spoken else (other, replies)
+    return arrange.monologue(
+        track, [u for u, _ in lines], [q for _, q in lines], rng, bool(spec.recordings)
+    )
+
+
+def _int16(audio: NDArray[np.float32]) -> Int16:
+    return np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+
+
+def _move(job: Job, audio: Int16, other: Int16, row: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Animate a clip; return the arrays of its file that come from the teacher."""
     rng = np.random.default_rng([job.seed, job.spec.index, 1])
     style = draw(rng)
     phones = [Phone(name, start, end) for name, _, start, end in row["phones"]]
     sentences = [Sentence(*fields) for fields in row["sentences"]]
-    done = animate.animate(audio.astype(np.float32) / 32768, phones, sentences, style, rng)
-    part = job.path.with_suffix(".part.npz")
-    np.savez(
-        part,
-        audio=audio,
-        motion=done.motion.astype(np.float16),
-        viseme=done.viseme,
-        speaking=done.speaking,
-        closure=done.closure,
-        voice=np.array(row["voice"]),
-        style=style.vector(),
-        meta=np.array(json.dumps(row, ensure_ascii=False)),
+    heard = None
+    if row["other"]:
+        turns = [Sentence(*fields) for fields in row["other"]["sentences"]]
+        heard = Other(other.astype(np.float32) / np.float32(32768), turns)
+    done = animate.animate(
+        audio.astype(np.float32) / np.float32(32768),
+        phones,
+        sentences,
+        style,
+        rng,
+        emotion=np.array(row["emotion"], np.float32),
+        other=heard,
     )
-    part.replace(job.path)
+    return {
+        "motion": done.motion.astype(np.float16),
+        "viseme": done.viseme,
+        "speaking": done.speaking,
+        "closure": done.closure,
+        "style": style.vector(),
+    }
+
+
+def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a clip; an interrupted run leaves no half file."""
+    part = path.with_suffix(".part.npz")
+    np.savez(part, **arrays)  # type: ignore[arg-type]
+    part.replace(path)
+
+
+def row_of(path: Path) -> dict[str, Any]:
+    """Return the row of the index of a clip that has been made."""
+    with np.load(path) as saved:
+        row: dict[str, Any] = json.loads(str(saved["meta"]))
+    return row
 
 
 def make(job: Job) -> dict[str, Any]:
-    """Make the clip unless its file exists; return its row of the index.
-
-    With ``job.again`` an existing clip keeps its sound and gets its motion from the teacher anew.
+    """Make what is missing of the clip; return its row of the index.
 
     Raises:
         SpeechUnavailable: the voice could not say it.
@@ -187,10 +166,19 @@ def make(job: Job) -> dict[str, Any]:
     if job.path.is_file():
         with np.load(job.path) as saved:
             row: dict[str, Any] = json.loads(str(saved["meta"]))
-            audio = saved["audio"] if job.again else None
-        if audio is None:
-            return row
+            if job.sound_only or ("motion" in saved.files and not job.again):
+                return row
+            audio, other = saved["audio"], saved["other"]
     else:
-        audio, row = _speak(job)
-    _move(job, audio, row)
+        audio, other, row = _speak(job)
+    arrays = {
+        "audio": audio,
+        "other": other,
+        "emotion": np.array(row["emotion"], np.float32),
+        "voice": np.array(row["voice"]),
+        "meta": np.array(json.dumps(row, ensure_ascii=False)),
+    }
+    if not job.sound_only:
+        arrays |= _move(job, audio, other, row)
+    _save(job.path, arrays)
     return row

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from training.corpus.speech import SpeechUnavailable, Utterance, to_16k
 _RETRIEVAL, _PHONEME_EVENTS, _PHONEME_IPA, _NO_EXIT = 1, 1, 2, 0x8000
 _EVENT_END, _EVENT_PHONEME = 0, 7
 _UTF8 = 1
+_SEPARATED_IPA = 2 | ord("_") << 8
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _VOICELESS_STOPS = frozenset("ptkqcʈ")
 _BLOCK, _LONGEST_CLOSURE = 0.005, 0.09  # seconds
@@ -70,21 +72,21 @@ class Espeak:
 
     def __init__(self) -> None:
         try:
-            self._library = ctypes.CDLL("libespeak-ng.so.1")
+            self.library = ctypes.CDLL("libespeak-ng.so.1")
         except OSError as error:
             raise SpeechUnavailable("espeak-ng is not installed") from error
         options = _PHONEME_EVENTS | _PHONEME_IPA | _NO_EXIT
-        self.rate = self._library.espeak_Initialize(_RETRIEVAL + 1, 0, None, options)
+        self.rate = self.library.espeak_Initialize(_RETRIEVAL + 1, 0, None, options)
         if self.rate <= 0:
             raise SpeechUnavailable("espeak-ng found no voice data")
         self._audio: list[NDArray[np.int16]] = []
         self._onsets: list[tuple[str, float]] = []
         self._callback = _Callback(self._receive)
-        self._library.espeak_SetSynthCallback(self._callback)
+        self.library.espeak_SetSynthCallback(self._callback)
 
     def _receive(self, wave: object, count: int, events: object) -> int:
         if wave and count > 0:
-            self._audio.append(np.ctypeslib.as_array(wave, (count,)).copy())  # type: ignore[arg-type]
+            self._audio.append(np.ctypeslib.as_array(wave, (count,)).copy())
         index = 0
         while events[index].type != _EVENT_END:  # type: ignore[index]
             event = events[index]  # type: ignore[index]
@@ -100,15 +102,15 @@ class Espeak:
         Raises:
             SpeechUnavailable: no such voice, or no sound came.
         """
-        if self._library.espeak_SetVoiceByName(request.voice.encode()) != 0:
+        if self.library.espeak_SetVoiceByName(request.voice.encode()) != 0:
             raise SpeechUnavailable(f"espeak-ng has no voice {request.voice}")
         values = request.words_per_minute, request.pitch, request.span
         for parameter, value in zip((_RATE, _PITCH, _RANGE), values, strict=True):
-            self._library.espeak_SetParameter(parameter, value, 0)
+            self.library.espeak_SetParameter(parameter, value, 0)
         self._audio, self._onsets = [], []
         data = request.text.encode()
-        self._library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
-        self._library.espeak_Synchronize()
+        self.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
+        self.library.espeak_Synchronize()
         if not self._audio or not self._onsets:
             raise SpeechUnavailable(f"espeak-ng {request.voice} said nothing for {request.text!r}")
         return np.concatenate(self._audio), self._onsets
@@ -168,7 +170,9 @@ def _answer(engine: Espeak, requests: list[Request], writing: int) -> NoReturn:
 def _utterance(
     request: Request, samples: NDArray[np.int16], onsets: list[tuple[str, float]], rate: int
 ) -> Utterance:
-    begun = _with_closures(onsets, samples, rate)
+    # "(en)" tells of a switch of language, not of a phone; "y" would be read as English "yes".
+    named = [("ʏ" if n == "y" else n, t) for n, t in onsets if not n.startswith("(")]
+    begun = _with_closures(named, samples, rate)
     ends = [t for _, t in begun[1:]] + [len(samples) / rate]
     phones = tuple(
         Phone(name, start, end)
@@ -199,6 +203,29 @@ def _with_closures(
                 start -= _BLOCK
         moved.append((name, start))
     return moved
+
+
+def clauses(text: str, voice: str) -> list[tuple[list[list[str]], str]]:
+    """Transcribe text: for each clause its words as lists of IPA phones, and the mark after it.
+
+    Raises:
+        SpeechUnavailable: the library or the voice is missing.
+    """
+    library = _pristine().library
+    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+        raise SpeechUnavailable(f"espeak-ng has no voice {voice}")
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    out = []
+    for piece, mark in re.findall(r"([^,.;:!?…]+)([,.;:!?…]?)", text):
+        rest = ctypes.c_char_p(piece.encode())
+        heard = []
+        while rest.value:
+            found = library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _SEPARATED_IPA)
+            heard.append((found or b"").decode("utf-8", "ignore"))
+        words = [[p for p in w.split("_") if p.strip("ˈˌ")] for w in " ".join(heard).split()]
+        if words := [word for word in words if word]:
+            out.append((words, mark or "."))
+    return out
 
 
 @functools.cache

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from training.corpus import kokoro, text
+from training.corpus.festival_voices import VOICES
 from training.corpus.recorded import Recording
-from training.corpus.text import split_of
 
-CLIP_SECONDS = 13.0
+CLIP_SECONDS = 15.0
 """Typical length of a clip."""
 DEV_SHARE = 0.06
-HELD_OUT = ("recorded:ljspeech",)
+HELD_OUT = (
+    "recorded:ljspeech", "festival:ked", "espeak:en-us+anika", "kokoro:bf_emma",
+    "kokoro:am_michael",
+)  # fmt: skip
 """Voices that are only ever in ``dev``."""
+NEURAL_FROM, RECORDED_FROM = 60_000, 80_000
+"""Number of the first clip of neural voices, and of recordings."""
+PARTS = ("synthetic", "neural", "recorded")
+"""What a corpus consists of, in the order of the clips' numbers."""
 SOUND_SHARE = 0.08
+DIALOGUE_SHARE, LISTENING_SHARE = 0.15, 0.06
 
+_ENGLISH = ("slt-hts", "kal", "ked")
 _SHARES: dict[str, float] = {
-    "flite:slt": 0.13, "flite:rms": 0.18, "flite:awb": 0.18, "flite:kal16": 0.06,
-    "festival:slt-hts": 0.11, "espeak": 0.34,
+    "flite:slt": 0.11, "flite:rms": 0.14, "flite:awb": 0.14, "flite:kal16": 0.05,
+    "festival:slt-hts": 0.08, "festival:kal": 0.04, "festival:ked": 0.02,
+    **{f"festival:{name}": 0.015 for name in VOICES if name not in _ENGLISH},
+    "espeak": 0.14, "espeak-foreign": 0.10,
 }  # fmt: skip
 ESPEAK_VOICES: tuple[str, ...] = (
     "en-us", "en-us+f1", "en-us+f2", "en-us+f3", "en-us+f4", "en-us+f5", "en-us+m1", "en-us+m2",
@@ -26,8 +38,9 @@ ESPEAK_VOICES: tuple[str, ...] = (
     "en-us+victor", "en-us+steph", "en-us+grandma", "en-us+grandpa", "en+f2", "en+m3",
     "en-gb-scotland+m2", "en-gb-x-rp+f4", "en-gb-x-gbclan+m7", "en-029+f3",
 )  # fmt: skip
-FOREIGN_VARIANTS: tuple[str, ...] = ("m1", "m3", "m7", "f2", "f3", "f4", "Alicia", "Michael")
-_FOREIGN_SHARE = 0.35  # of the espeak-ng clips
+FOREIGN_VARIANTS: tuple[str, ...] = (
+    "m1", "m2", "m3", "m5", "m7", "f1", "f2", "f3", "f4", "Alicia", "Michael", "belinda", "iven",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +49,12 @@ class ClipSpec:
 
     Args:
         index: its number; with the corpus seed it decides every random choice.
-        voice: ``flite:slt``, ``festival:slt-hts``, ``espeak:VOICE``, ``espeak-foreign:VARIANT``,
-            ``recorded:NAME`` or ``sound``.
+        voice: ``flite:slt``, ``festival:NAME``, ``espeak:VOICE``, ``espeak-foreign:VARIANT``,
+            ``recorded:NAME``, ``listening`` (only the other one speaks) or ``sound``.
         split: ``train`` or ``dev``.
         recordings: for recorded voices, what is played in order.
         warp: playback factor for recorded voices (1: as recorded).
+        other: voice of the other speaker, "" if there is none.
     """
 
     index: int
@@ -48,6 +62,7 @@ class ClipSpec:
     split: str
     recordings: tuple[Recording, ...] = field(default=())
     warp: float = 1.0
+    other: str = ""
 
 
 def _recorded(usable: list[tuple[Recording, float]], rng: random.Random) -> list[ClipSpec]:
@@ -55,7 +70,7 @@ def _recorded(usable: list[tuple[Recording, float]], rng: random.Random) -> list
     held_texts = {r.text for r, _ in usable if r.voice in HELD_OUT}
     groups: dict[tuple[str, str], list[tuple[Recording, float]]] = {}
     for recording, seconds in usable:
-        dev = recording.text in held_texts or split_of(recording.text) == "dev"
+        dev = recording.text in held_texts or text.split_of(recording.text) == "dev"
         groups.setdefault((recording.voice, "dev" if dev else "train"), []).append(
             (recording, seconds)
         )
@@ -83,29 +98,79 @@ def _chunks(takes: list[tuple[Recording, float]]) -> list[tuple[Recording, ...]]
     return out
 
 
-def plan(hours: float, seed: int, usable: list[tuple[Recording, float]]) -> list[ClipSpec]:
-    """Plan about ``hours`` hours.
+def plan(
+    hours: float,
+    seed: int,
+    usable: list[tuple[Recording, float]],
+    neural_hours: float = 0.0,
+) -> list[ClipSpec]:
+    """Plan about ``hours`` hours of synthetic speech and sounds, neural voices, recordings.
+
+    Each of the three parts is in random order and does not depend on the others: the beginning
+    of a part is a small corpus, and a corpus made without recordings can get them later.
 
     Args:
-        hours: length of the corpus.
+        hours: length of the part spoken by rule-based and concatenating engines.
         seed: decides everything.
-        usable: recordings that align, with their length in seconds.
+        usable: recordings that align, with their length in seconds; at most as many hours of
+            them as of synthetic speech are used.
+        neural_hours: length of the part spoken by neural voices.
     """
     rng = random.Random(seed)
     total = max(1, round(hours * 3600 / CLIP_SECONDS))
-    specs = _recorded(usable, rng)[: total // 2]
-    sounds = round(total * SOUND_SHARE)
-    specs += [ClipSpec(0, "sound", _split(rng)) for _ in range(sounds)]
-    rest = max(0, total - len(specs))
-    for voice in rng.choices(list(_SHARES), list(_SHARES.values()), k=rest):
-        name = voice
-        if voice == "espeak" and rng.random() < _FOREIGN_SHARE:
-            name = f"espeak-foreign:{rng.choice(FOREIGN_VARIANTS)}"
-        elif voice == "espeak":
-            name = f"espeak:{rng.choice(ESPEAK_VOICES)}"
-        specs.append(ClipSpec(0, name, _split(rng)))
+    specs = [ClipSpec(0, "sound", _split(rng)) for _ in range(round(total * SOUND_SHARE))]
+    specs += [_synthetic(rng) for _ in range(max(0, total - len(specs)))]
     rng.shuffle(specs)
-    return [ClipSpec(i, s.voice, s.split, s.recordings, s.warp) for i, s in enumerate(specs)]
+    neural = random.Random(seed + 3)
+    count = round(neural_hours * 3600 / CLIP_SECONDS)
+    talking = [_with_other(f"kokoro:{neural.choice(kokoro.VOICES)}", neural) for _ in range(count)]
+    spoken = _recorded(usable, random.Random(seed + 1))[:total]
+    random.Random(seed + 2).shuffle(spoken)
+    return [
+        *(replace(spec, index=i) for i, spec in enumerate(specs)),
+        *(replace(spec, index=NEURAL_FROM + i) for i, spec in enumerate(talking)),
+        *(replace(spec, index=RECORDED_FROM + i) for i, spec in enumerate(spoken)),
+    ]
+
+
+def part_of(index: int) -> str:
+    """Return which of ``PARTS`` a clip belongs to."""
+    return PARTS[(index >= NEURAL_FROM) + (index >= RECORDED_FROM)]
+
+
+def _synthetic(rng: random.Random) -> ClipSpec:
+    return _with_other(_voice(rng), rng)
+
+
+def _with_other(voice: str, rng: random.Random) -> ClipSpec:
+    """Decide split and company of a voice."""
+    split = _split(rng)
+    if voice in HELD_OUT or not text.has(language_of(voice), split):
+        split = "dev" if voice in HELD_OUT else "train"
+    kind = rng.random()
+    if kind >= DIALOGUE_SHARE + LISTENING_SHARE:
+        return ClipSpec(0, voice, split)
+    other = _voice(rng)
+    while other == voice or other in HELD_OUT or not text.has(language_of(other), split):
+        other = _voice(rng)
+    return ClipSpec(0, "listening" if kind < LISTENING_SHARE else voice, split, other=other)
+
+
+def _voice(rng: random.Random) -> str:
+    voice = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+    if voice == "espeak":
+        return f"espeak:{rng.choice(ESPEAK_VOICES)}"
+    return f"espeak-foreign:{rng.choice(FOREIGN_VARIANTS)}" if voice == "espeak-foreign" else voice
+
+
+def language_of(voice: str) -> str:
+    """Return the language a voice is bound to; "" for a voice that speaks several."""
+    engine, _, name = voice.partition(":")
+    if engine == "festival":
+        return VOICES[name].language
+    if engine == "kokoro":
+        return kokoro.LANGUAGES[name[0]][0]
+    return "" if engine == "espeak-foreign" else "en"
 
 
 def _split(rng: random.Random) -> str:

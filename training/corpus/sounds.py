@@ -87,6 +87,65 @@ def breaths(rng: Rng, count: int) -> Float32:
     return _unit(np.clip(phase, 0.05, None) * lfilter((1 - tilt,), (1, -tilt), white(rng, count)))
 
 
+def inhale(rng: Rng) -> Float32:
+    """One audible breath of 0.25 to 0.55 s before a sentence [N], unit RMS."""
+    count = round(float(rng.uniform(0.25, 0.55)) * SAMPLE_RATE)
+    rise = float(rng.uniform(0.5, 0.8))
+    shape = np.interp(np.linspace(0, 1, count), (0, rise, 1), (0, 1, 0)) ** 1.5
+    tilt = float(rng.uniform(0.2, 0.7))
+    hiss = lfilter((1.0, -0.9), (1.0, -tilt), white(rng, count))
+    return _unit(hiss * shape)
+
+
+def laugh(rng: Rng, pitch: float) -> tuple[Float32, list[tuple[str, float, float]]]:
+    """A few voiced bursts, "ha ha ha", slowing down and falling [N], unit RMS.
+
+    Each burst is breath, then a pulse train through the formants of an open vowel (Bachorowski et
+    al. 2001: four to five calls a second, pitch well above speech).
+
+    Args:
+        rng: decides number, rate and colour of the bursts.
+        pitch: of the first burst, Hz.
+
+    Returns:
+        The sound and its phones (name, start, end) in seconds.
+    """
+    phones: list[tuple[str, float, float]] = []
+    pieces: list[NDArray[np.floating]] = []
+    now = 0.0
+    period = float(rng.uniform(0.17, 0.24))
+    vowel, formants = _LAUGHS[int(rng.integers(len(_LAUGHS)))]
+    for index in range(int(rng.integers(3, 8))):
+        breath, voiced = 0.4 * period, 0.6 * period
+        pieces += [0.25 * white(rng, round(breath * SAMPLE_RATE))]
+        pieces += [_call(rng, pitch * 0.96**index, voiced, formants) * 0.9**index]
+        pieces[-2] *= 0.9**index * np.hanning(len(pieces[-2]))
+        phones += [("hh", now, now + breath), (vowel, now + breath, now + period)]
+        now += period
+        period *= 1.04
+    return _unit(np.concatenate(pieces)), phones
+
+
+_LAUGHS = (
+    ("aa", (800.0, 1250.0, 2600.0)),
+    ("ah", (650.0, 1300.0, 2500.0)),
+    ("eh", (580.0, 1800.0, 2600.0)),
+)
+
+
+def _call(rng: Rng, pitch: float, seconds: float, formants: tuple[float, ...]) -> Float32:
+    count = round(seconds * SAMPLE_RATE)
+    curve = np.linspace(1.05, 0.92, count) * pitch
+    source = np.diff(np.floor(np.cumsum(curve) / SAMPLE_RATE), prepend=0.0)
+    source += 0.02 * rng.standard_normal(count)
+    voice = np.zeros(count)
+    for strength, centre in zip((1.0, 0.6, 0.3), formants, strict=True):
+        radius = np.exp(-np.pi * 110 / SAMPLE_RATE)
+        pole = 2 * radius * np.cos(2 * np.pi * centre / SAMPLE_RATE)
+        voice += strength * lfilter((1 - radius,), (1.0, -pole, radius**2), source)
+    return _unit(voice * np.sin(np.linspace(0, np.pi, count)) ** 0.5)
+
+
 def knocks(rng: Rng, count: int) -> Float32:
     """Thumps, doors, taps [count]: rare low resonances, unit RMS."""
     out = np.zeros(count, np.float32)
@@ -122,7 +181,9 @@ KINDS: dict[str, Callable[[Rng, int], Float32]] = {
 
 
 def draw(rng: Rng, count: int) -> tuple[str, Float32]:
-    """Return the name of a kind and ``count`` samples of it at -60..-18 dBFS."""
-    name = str(rng.choice(list(KINDS)))
-    level = 10 ** (float(rng.uniform(-60, -18)) / 20)
-    return name, np.clip(KINDS[name](rng, count) * level, -1, 1).astype(np.float32)
+    """Return the name of a kind, or of two at once, and ``count`` samples at -60..-15 dBFS."""
+    names = [str(n) for n in rng.choice(list(KINDS), 2 if rng.random() < 0.3 else 1, False)]
+    mixed = np.zeros(count, np.float32)
+    for name in names:
+        mixed += KINDS[name](rng, count) * np.float32(10 ** (float(rng.uniform(-60, -15)) / 20))
+    return "+".join(names), np.clip(mixed, -1, 1)

@@ -1,4 +1,4 @@
-"""What is said: hand-written sentences plus a small grammar, in English and eight more languages.
+"""What is said: hand-written sentences plus a small grammar in English, and other languages.
 
 The grammar gives endless variety; the written lists make sure that every English phone occurs in
 many neighbourhoods (bilabials before rounded and spread vowels, clusters, all diphthongs), and
@@ -8,11 +8,14 @@ that questions, numbers, hesitations and one-word answers are heard. A sentence 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.corpus.sentences import FOREIGN, PARTS, WRITTEN
+from training.corpus.foreign import FOREIGN
+from training.corpus.sentences import PARTS, WRITTEN
 
 DEV_SHARE = 0.06
 
@@ -39,6 +42,20 @@ _TEMPLATES: tuple[str, ...] = (
     "there are {number} {adj} {nouns} {place}.",
     "{answer}",
     "{answer} {opener}, the {noun} is {adj}.",
+    "{name}, could you {verb} the {noun} {place}, please?",
+    "I {know} we should {verb} the {nouns} and {verb} the {noun}.",
+    "{hesitation}, {hesitation}, what was the {noun} called?",
+    "the {nouns} were {adj}, but the {noun} {place} was even more {adj}.",
+    "is it {digit} point {digit}, or {digit} point {digit}?",
+    "{number} percent of the {nouns} are {adj}.",
+    "we {verbed} them in {year}, {opener}, and again in {year}.",
+    "my {relative} has {number} {nouns}, {number} {nouns} and a {adj} {noun}.",
+    "stop! Don't {verb} that {noun}.",
+    "who {verbed} my {adj} {noun}?",
+    "whether you {verb} or {verb} it, {name} will {know} so.",
+    "{time}, {name} {verbed} the {nouns}; {time}, {name} will {verb} them.",
+    "for example, the {adj} {noun} and the {adj} {noun} never {verb} the {nouns}.",
+    "I really {know} {name} was right about the {noun}.",
 )
 
 
@@ -67,12 +84,18 @@ def _number(rng: random.Random) -> str:
     return str(rng.randrange(2, top))
 
 
+_NUMBERS: dict[str, Callable[[random.Random], str]] = {
+    "number": _number,
+    "year": lambda rng: str(rng.randrange(1750, 2060)),
+}
+
+
 def _grammar(rng: random.Random) -> str:
     text = rng.choice(_TEMPLATES)
     while "{" in text:
         start, end = text.index("{"), text.index("}")
         key = text[start + 1 : end]
-        word = _number(rng) if key == "number" else rng.choice(PARTS[key])
+        word = _NUMBERS[key](rng) if key in _NUMBERS else rng.choice(PARTS[key])
         text = text[:start] + word + text[end + 1 :]
     return text[0].upper() + text[1:]
 
@@ -85,8 +108,30 @@ def english(rng: random.Random, split: str) -> Line:
             return Line(text)
 
 
-def foreign(rng: random.Random, split: str) -> Line:
-    """Draw a sentence of another language; ``dev`` draws from the few that hash there."""
-    pool = [Line(text, lang) for lang, texts in FOREIGN.items() for text in texts]
-    usable = [line for line in pool if split_of(line.text) == split]
+def foreign(rng: random.Random, split: str, language: str = "") -> Line:
+    """Draw a sentence of another language, or of ``language``.
+
+    ``dev`` draws from the few that hash there; a language without such sentences has no ``dev``.
+
+    Raises:
+        ValueError: no sentence of the language belongs to the split.
+    """
+    usable = _foreign_lines(split, language)
+    if not usable:
+        raise ValueError(f"no {split} sentence in language {language!r}")
     return rng.choice(usable)
+
+
+@functools.cache
+def _foreign_lines(split: str, language: str) -> list[Line]:
+    return [
+        Line(text, code)
+        for code, texts in FOREIGN.items()
+        for text in texts
+        if language in ("", code) and split_of(text) == split
+    ]
+
+
+def has(language: str, split: str) -> bool:
+    """Tell whether a language has sentences of a split."""
+    return language == "en" or bool(_foreign_lines(split, language))

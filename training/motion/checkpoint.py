@@ -42,11 +42,35 @@ def network_content(
     }
 
 
+def adopt(network: CMDT, weights: Mapping[str, torch.Tensor]) -> None:
+    """Copy weights into a network that may know more conditions than the one they come from.
+
+    Raises:
+        ValueError: the weights are of a network of another shape.
+    """
+    own = network.state_dict()
+    for name, value in weights.items():
+        if name not in own:
+            raise ValueError(f"the network has no {name}")
+        if own[name].shape == value.shape:
+            own[name] = value
+        elif own[name].shape[0] == value.shape[0] and own[name].shape[1] > value.shape[1]:
+            own[name] = torch.zeros_like(own[name])  # new inputs come last
+            own[name][:, : value.shape[1]] = value
+        else:
+            raise ValueError(f"{name} is {tuple(value.shape)}, not {tuple(own[name].shape)}")
+    network.load_state_dict(own)
+
+
 def load_network(path: Path) -> tuple[CMDT, Scale, dict[str, Any]]:
-    """Rebuild a network, its units and its facts (``shortcut``, ``train_steps``, ...)."""
+    """Rebuild a network, its units and its facts (``shortcut``, ``train_steps``, ...).
+
+    Weights of an older network are taken over as far as they go: what it did not have keeps its
+    fresh start, which has no influence.
+    """
     content = load(path)
     dims = Dims(**content["dims"])
     network, scale = CMDT(dims), Scale(dims)
-    network.load_state_dict(content["weights"])
+    adopt(network, content["weights"])
     scale.load_state_dict(content["scale"])
     return network.eval(), scale.eval(), content["facts"]

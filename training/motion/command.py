@@ -1,111 +1,222 @@
-"""``python -m training motion --stage teacher|distil|evaluate``: train and measure the cMDT."""
+"""Train the motion network: ``python -m training features|teacher|rollout|distill``, in this order,
+or ``python -m training motion``, which runs them all.
+
+Each stage writes a checkpoint, a log (JSON lines) and loss curves (PNG) into ``--out`` and goes on
+with ``--resume``. Times are limits over all resumed runs.
+"""
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from engine.motion.condition import STYLE
+from engine.motion.condition import EMOTIONS, STYLE
 from engine.motion.network import CMDT, Dims
 from engine.motion.unrolled import Scale
 from training.corpus.phones import VISEMES
-from training.motion import evaluate
+from training.motion import curves, features
 from training.motion.checkpoint import CACHE, load_network
-from training.motion.data import load_clips, measure_scale
+from training.motion.critic import Adversary
+from training.motion.data import clip_files, load_clips, measure_scale
 from training.motion.losses import Weights
-from training.motion.objective import held_out_check, student_objective, teacher_objective
+from training.motion.objective import (
+    held_out_check,
+    rollout_objective,
+    student_objective,
+    teacher_objective,
+)
 from training.motion.train import Plan, Trainer
-from training.motion.windows import Windows
+from training.motion.windows import Drops, Windows
+from training.teacher import emotion
 from training.teacher.style import Style
 
 VARIANTS = 2
 """Augmented versions of every clip's sound, beside the clean one."""
 DEFAULT_CORPUS = CACHE.parent / "corpus"
+_SIZES = {"xs": Dims(128, 4, 4), "s": Dims(160, 4, 4), "m": Dims(256, 6, 4)}
+_STRING = 4
+"""Windows in a row in the rollout stage."""
+_HOPS = (2, 2, 3, 5, 8)
+_ROLLOUT_DROPS = Drops(no_past=0.0, short_past=0.05, lips=1.0, noise=0.0, astray=0.0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training motion", description=__doc__)
-    parser.add_argument("--stage", choices=("teacher", "distil", "evaluate"), required=True)
+def _parser(stage: str, **defaults: Any) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m training {stage}", description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--out", type=Path, default=CACHE, help="checkpoints, logs, features")
-    parser.add_argument("--minutes", type=float, help="time limit (45 teacher, 20 distil)")
-    parser.add_argument("--steps", type=int, help="step limit (8000 teacher, 3000 distil)")
-    parser.add_argument("--rate", type=float, help="peak learning rate (1e-3, students 5e-4)")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that compute features")
+    if stage == "features":
+        return parser
+    parser.add_argument("--minutes", type=float, help="time limit")
+    parser.add_argument("--steps", type=int, help="step limit")
+    parser.add_argument("--rate", type=float, help="peak learning rate")
+    parser.add_argument("--batch", type=int, default=64, help="windows a step")
+    parser.add_argument("--size", choices=_SIZES, default="s", help="m is meant for a GPU")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--init", type=Path, help="start from these weights (a teacher: and units)")
+    parser.add_argument("--init", type=Path, help="start from this checkpoint's weights")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="evaluate: few clips")
+    parser.set_defaults(**defaults)
     return parser
 
 
+def _begin(args: argparse.Namespace) -> None:
+    if args.device != "cpu" and not torch.cuda.is_available():
+        raise SystemExit(f"--device {args.device}: torch sees no CUDA device here; use cpu")
+    torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(args.seed)
+
+
 def _windows(
-    args: argparse.Namespace, dims: Dims, scale: Scale | None = None
+    args: argparse.Namespace, dims: Dims, scale: Scale | None = None, drops: Drops | None = None
 ) -> tuple[Windows, Windows]:
     names = tuple(field.name for field in fields(Style))
-    if names != STYLE or len(VISEMES) != dims.visemes:
-        raise SystemExit("the corpus has other styles or visemes than the engine expects")
-    train = load_clips(args.corpus, "train", VARIANTS, args.out, args.seed)
-    held = load_clips(args.corpus, "dev", 0, args.out, args.seed)
+    if names != STYLE or len(VISEMES) != dims.visemes or emotion.EMOTIONS != EMOTIONS:
+        raise SystemExit("the corpus has other styles, emotions or visemes than the engine expects")
+    train = load_clips(args.corpus, "train", VARIANTS, args.out, args.seed, args.jobs)
+    held = load_clips(args.corpus, "dev", 0, args.out, args.seed, args.jobs)
     scale = scale or measure_scale(train, dims)
-    return Windows(train, scale, dims, seed=args.seed), Windows(held, scale, dims, seed=1)
+    return Windows(train, scale, dims, drops, args.seed), Windows(held, scale, dims, seed=1)
 
 
-def teach(args: argparse.Namespace) -> None:
-    """Train the teacher."""
-    dims = Dims(width=args.width, layers=args.layers)
-    target = args.out / "teacher.pt"
-    # The units are fixed once: a corpus that has grown since must not shift them.
-    source = target if args.resume else args.init
-    network, known = load_network(source)[:2] if source else (CMDT(dims), None)
-    windows, held = _windows(args, network.dims, known)
-    plan = Plan(
-        steps=args.steps or 8000, minutes=args.minutes or 45.0, batch=args.batch,
-        rate=args.rate or 1e-3,
-    )  # fmt: skip
-    trainer = Trainer(
-        network.train(), windows.scale, plan, {"shortcut": False, "stage": "teacher"}, target
-    )  # fmt: skip
+def _trainer(args: argparse.Namespace, network: CMDT, scale: Scale, stage: str) -> Trainer:
+    plan = Plan(args.steps, args.minutes, args.batch, args.rate, args.warmup, args.decay)
+    facts = {"shortcut": stage.startswith("student"), "stage": stage}
+    trainer = Trainer(network.train(), scale, plan, facts, args.out / f"{stage}.pt")
     if args.resume:
         trainer.resume()
-    objective = teacher_objective(windows.scale, args.compile)
-    trainer.run(windows, objective, Weights(), held_out_check(held, (4, 10), shortcut=False))
+    return trainer
 
 
-def distil(args: argparse.Namespace) -> None:
-    """Distil the teacher into the few-step student."""
-    teacher, scale, _ = load_network(args.out / "teacher.pt")
-    windows, held = _windows(args, teacher.dims, scale)
-    student, _, _ = load_network(args.init or args.out / "teacher.pt")
-    plan = Plan(
-        steps=args.steps or 3000, minutes=args.minutes or 20.0, batch=args.batch,
-        rate=args.rate or 5e-4, warmup=50, decay=0.995,
-    )  # fmt: skip
-    trainer = Trainer(
-        student.train(), scale, plan, {"shortcut": True, "stage": "student"},
-        args.out / "student.pt",
-    )  # fmt: skip
-    if args.resume:
-        trainer.resume()
-    objective = student_objective(scale, teacher.requires_grad_(False), trainer.ema, args.compile)
-    trainer.run(windows, objective, Weights(), held_out_check(held, (1, 2, 4), shortcut=True))
-
-
-def main(argv: list[str]) -> int:
-    """Run one stage; returns the exit status."""
-    args = _parser().parse_args(argv)
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    if args.stage == "evaluate":
-        return evaluate.run(args.corpus, args.out, args.quick)
-    {"teacher": teach, "distil": distil}[args.stage](args)
-    sys.stdout.write(f"checkpoints and logs are in {args.out}\n")
+def _end(trainer: Trainer) -> int:
+    picture = trainer.target.with_suffix(".png")
+    curves.draw(trainer.progress.log, picture)
+    sys.stdout.write(f"{trainer.target}\n{picture}\n")
     return 0
+
+
+def listen(argv: list[str]) -> int:
+    """Compute what the network hears of every clip, ahead of training."""
+    args = _parser("features").parse_args(argv)
+    for split, variants in (("train", VARIANTS), ("dev", 0)):
+        files = clip_files(args.corpus, split)
+        features.prepare(files, variants, args.out / "features", args.seed, args.jobs)
+    return 0
+
+
+def teach(argv: list[str]) -> int:
+    """Train the teacher by flow matching."""
+    args = _parser(
+        "teacher", steps=8000, minutes=60.0, rate=1e-3, warmup=300, decay=0.999
+    ).parse_args(argv)
+    _begin(args)
+    target = args.out / "teacher.pt"
+    source = target if args.resume else args.init
+    network, known = load_network(source)[:2] if source else (CMDT(_SIZES[args.size]), None)
+    # The units are fixed once: a corpus that has grown since must not shift them. Another
+    # network's units, though, belong to the corpus that one learned from.
+    windows, held = _windows(args, network.dims, known if args.resume else None)
+    trainer = _trainer(args, network, windows.scale, "teacher")
+    objective = teacher_objective(windows.scale, args.compile)
+    check = held_out_check(held, (4, 10), shortcut=False)
+    trainer.run(lambda: windows.draw(args.batch), objective, Weights(), check)
+    return _end(trainer)
+
+
+def roll(argv: list[str]) -> int:
+    """Fine-tune the teacher on its own past."""
+    args = _parser(
+        "rollout", steps=800, minutes=15.0, rate=3e-4, warmup=30, decay=0.995, batch=32
+    ).parse_args(argv)
+    _begin(args)
+    source = args.out / "rollout.pt" if args.resume else args.init or args.out / "teacher.pt"
+    network, scale, _ = load_network(source)
+    windows, held = _windows(args, network.dims, scale, _ROLLOUT_DROPS)
+    trainer = _trainer(args, network, scale, "rollout")
+    hops = _Hops(args.seed)
+
+    def share() -> float:  # rises over the first half of the stage
+        return min(1.0, 2 * trainer.progress.done)
+
+    objective = rollout_objective(scale, trainer.ema, lambda: hops.now, share, args.compile)
+
+    def draw() -> Any:
+        return windows.draw_string(args.batch, _STRING, hops.next())
+
+    trainer.run(draw, objective, Weights(), held_out_check(held, (4, 10), shortcut=False))
+    return _end(trainer)
+
+
+class _Hops:
+    """The hop of the string at hand."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self.now = _HOPS[0]
+
+    def next(self) -> int:
+        """Draw another."""
+        self.now = self._random.choice(_HOPS)
+        return self.now
+
+
+def everything(argv: list[str]) -> int:
+    """All stages in a row: features, teacher, rollout, a student for all K, one for each K."""
+    parser = _parser("motion", minutes=120.0)
+    args = parser.parse_args(argv)
+    common = ["--corpus", args.corpus, "--out", args.out, "--seed", args.seed, "--jobs", args.jobs]
+    learning = ["--size", args.size, "--device", args.device, "--threads", args.threads]
+    learning += ["--batch", args.batch, "--compile" if args.compile else "--no-compile"]
+    learning += ["--resume"] * args.resume
+    listen([str(x) for x in common])
+    for stage, more, share in _SHARES:
+        # Steps only end a stage where time would not: the schedule follows whichever is nearer.
+        limits = ["--minutes", args.minutes * share, "--steps", args.steps or 10**6]
+        stage([str(x) for x in (*common, *learning, *more, *limits)])
+    return 0
+
+
+def distill(argv: list[str]) -> int:
+    """Distil the rolled-out teacher into a student of K steps, guidance baked in."""
+    parser = _parser("distill", steps=3000, minutes=20.0, rate=5e-4, warmup=50, decay=0.995)
+    parser.add_argument("--k", type=int, choices=(1, 2, 4), help="steps; none: all, to start from")
+    parser.add_argument("--adversarial", type=float, default=0.0, help="weight of a critic's term")
+    args = parser.parse_args(argv)
+    _begin(args)
+    teacher, scale, _ = load_network(args.out / "rollout.pt")
+    windows, held = _windows(args, teacher.dims, scale)
+    stage = f"student_k{args.k}" if args.k else "student"
+    source = args.out / f"{stage}.pt" if args.resume else args.init
+    student, _, _ = load_network(source or args.out / ("student.pt" if args.k else "rollout.pt"))
+    trainer = _trainer(args, student, scale, stage)
+    teacher.requires_grad_(False)
+    objective = student_objective(scale, teacher, trainer.ema, args.compile, args.k)
+    if args.adversarial:
+        objective = Adversary(teacher.dims.motion, args.k or 2).around(objective)
+    check: Callable[[CMDT], dict[str, float]] = held_out_check(held, (1, 2, 4), shortcut=True)
+    weights = Weights(adversarial=args.adversarial)
+    trainer.run(lambda: windows.draw(args.batch), objective, weights, check)
+    return _end(trainer)
+
+
+_SHARES: tuple[tuple[Callable[[list[str]], int], tuple[str, ...], float], ...] = (
+    (teach, (), 0.58),
+    (roll, (), 0.15),
+    (distill, (), 0.15),
+    *((distill, ("--k", str(k)), 0.04) for k in (1, 2, 4)),
+)
+"""Stages, their own options, and their shares of the time."""

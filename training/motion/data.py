@@ -8,21 +8,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from engine.audio.features import log_mel
+from engine.audio.features import FEATURE_SIZE
 from engine.motion.arkit import POSE
 from engine.motion.network import Dims
 from engine.motion.unrolled import Scale
-from training.corpus.augment import augment
-
-Array = NDArray[Any]
-Rng = np.random.Generator
+from training.motion import features
+from training.motion.arrays import Array
 
 _SHAPE_FLOOR, _POSE_FLOOR = 0.01, 0.003
 """Motion numbers that hardly move are not blown up beyond these deviations."""
@@ -38,9 +33,12 @@ class Clips:
         viseme: int8 [N].
         speaking: uint8 [N].
         closure: uint8 [N].
+        other: float16 [R,320] log-mel of whoever speaks to this person; only where somebody does.
+        other_row: int32 [N] row of ``other``, -1 where nobody speaks to this person.
         start: int64 [C] first frame of each clip.
         length: int64 [C] frames.
         style: float32 [C,16].
+        emotion: float32 [C,5].
         voices: of each clip.
     """
 
@@ -49,10 +47,16 @@ class Clips:
     viseme: Array
     speaking: Array
     closure: Array
+    other: Array
+    other_row: Array
     start: Array
     length: Array
     style: Array
+    emotion: Array
     voices: tuple[str, ...]
+
+
+_LABELS = ("motion", "viseme", "speaking", "closure", "style", "emotion")
 
 
 def clip_files(corpus: Path, split: str) -> list[Path]:
@@ -65,14 +69,18 @@ def clip_files(corpus: Path, split: str) -> list[Path]:
     return found
 
 
-def load_clips(corpus: Path, split: str, variants: int, cache: Path, seed: int = 0) -> Clips:
-    """Read a split; log-mel features of every variant are cached as memory-mapped files.
+def load_clips(
+    corpus: Path, split: str, variants: int, cache: Path, seed: int = 0, jobs: int = 1
+) -> Clips:
+    """Read a split; what is computed from its sound is cached, one file per clip.
 
     Args:
         corpus: folder of ``python -m training corpus``.
         split: ``train`` or ``dev``.
         variants: augmented versions beside the clean one.
         cache: folder for the features.
+        seed: of the augmentation.
+        jobs: processes that compute missing features.
 
     Raises:
         FileNotFoundError: the split is empty.
@@ -80,6 +88,7 @@ def load_clips(corpus: Path, split: str, variants: int, cache: Path, seed: int =
     files = clip_files(corpus, split)
     if not files:
         raise FileNotFoundError(f"no {split} clips in {corpus}; run python -m training corpus")
+    heard = features.prepare(files, variants, cache / "features", seed, jobs)
     rows: dict[str, list[Array]] = {name: [] for name in _LABELS}
     voices = []
     for path in files:
@@ -88,42 +97,29 @@ def load_clips(corpus: Path, split: str, variants: int, cache: Path, seed: int =
                 rows[name].append(clip[name])
             voices.append(str(clip["voice"]))
     length = np.array([len(row) for row in rows["motion"]])
-    cache.mkdir(parents=True, exist_ok=True)
-    features = tuple(
-        _features(files, int(length.sum()), cache / f"{split}_{len(files)}_{v}.npy", v, seed)
-        for v in range(variants + 1)
-    )
+    sounds = [np.concatenate([h.own[v] for h in heard]) for v in range(variants + 1)]
+    other_row = np.full(int(length.sum()), -1, np.int32)
+    start = np.cumsum(length) - length
+    others, count = [np.zeros((1, FEATURE_SIZE), np.float16)], 1
+    for first, h in zip(start, heard, strict=True):
+        if h.other is not None:
+            other_row[first : first + len(h.other)] = count + np.arange(len(h.other))
+            others.append(h.other)
+            count += len(h.other)
     return Clips(
-        features,
+        tuple(sounds),
         np.concatenate(rows["motion"]).astype(np.float32),
         np.concatenate(rows["viseme"]),
         np.concatenate(rows["speaking"]),
         np.concatenate(rows["closure"]),
-        np.cumsum(length) - length,
+        np.concatenate(others),
+        other_row,
+        start,
         length,
         np.stack(rows["style"]).astype(np.float32),
+        np.stack(rows["emotion"]).astype(np.float32),
         tuple(voices),
     )
-
-
-_LABELS = ("motion", "viseme", "speaking", "closure", "style")
-
-
-def _features(files: list[Path], frames: int, target: Path, variant: int, seed: int) -> Array:
-    """Log-mel of all files, clean for variant 0; computed once."""
-    if not target.is_file():
-        parts = []
-        for index, path in enumerate(tqdm(files, f"features {target.stem}")):
-            with np.load(path) as clip:
-                audio = clip["audio"].astype(np.float32) / 32768.0
-            if variant:
-                audio = augment(audio, np.random.default_rng([seed, variant, index]))
-            parts.append(log_mel(audio).astype(np.float16))
-        np.save(target, np.concatenate(parts))
-    features: Array = np.load(target, mmap_mode="r")
-    if len(features) != frames:
-        raise ValueError(f"{target} has {len(features)} frames for {frames}; delete it")
-    return features
 
 
 def measure_scale(clips: Clips, dims: Dims) -> Scale:

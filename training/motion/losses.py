@@ -33,6 +33,7 @@ class Weights(NamedTuple):
     viseme: float = 0.1
     contact: float = 0.3
     lips: float = 0.2
+    adversarial: float = 0.0
 
 
 def group_weights() -> Tensor:

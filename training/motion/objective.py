@@ -23,12 +23,13 @@ from training.motion.losses import (
     weighted,
 )
 from training.motion.train import Objective
-from training.motion.windows import Batch, Windows
+from training.motion.windows import Batch, Windows, way_back
 
 GUIDANCE = (1.0, 2.5)
 """Audio guidance a student learns to imitate."""
 _STEPS = (0.125, 0.25, 0.5, 1.0)
 _STEP_SHARES = (0.2, 0.25, 0.35, 0.2)
+_ROLLOUT_STEPS = 4
 BOOTSTRAPPED = 0.25
 """Share of a student's batch that learns large steps."""
 
@@ -59,15 +60,78 @@ def teacher_objective(scale: Scale, compile_network: bool) -> Objective:
     return objective
 
 
+def rollout_objective(
+    scale: Scale,
+    ema: Ema[CMDT],
+    hop: Callable[[], int],
+    share: Callable[[], float],
+    compile_network: bool,
+) -> Callable[[CMDT, list[Batch]], dict[str, Tensor]]:
+    """Flow matching on strings of windows whose past is the averaged network's own motion.
+
+    Against exposure bias, after DART (Zhao et al., arXiv 2410.05260): in ``share`` of the strings
+    each window continues what the network made for the one before, and the truth it is trained
+    towards starts from there and leads back (``way_back``).
+
+    Args:
+        scale: units.
+        ema: makes the motion that is continued.
+        hop: frames between the windows of the string at hand.
+        share: of strings on their own past, 0..1.
+        compile_network: see ``compiled``.
+    """
+    plain = teacher_objective(scale, compile_network)
+    make = compiled(_make, compile_network)
+
+    def objective(network: CMDT, string: list[Batch]) -> dict[str, Tensor]:
+        size = len(string[0].clean)
+        own = torch.rand(size, 1, 1) < share()
+        past = string[0].condition.past
+        back = way_back(string[0].clean.shape[1])
+        sums: dict[str, Tensor] = {}
+        for given in string:
+            batch = from_own_past(given, torch.where(own, past, given.condition.past), back)
+            for name, value in plain(network, batch).items():
+                sums[name] = sums.get(name, torch.zeros(())) + value / len(string)
+            with torch.no_grad():
+                noise = draw_noise(*batch.clean.shape[:2])
+                made = make(ema.network, batch.condition, noise)
+            past = torch.cat([batch.condition.past, made], 1)[:, hop() : hop() + past.shape[1]]
+        return sums
+
+    return objective
+
+
+def from_own_past(batch: Batch, past: Tensor, back: Tensor) -> Batch:
+    """The window with another past [B,P,58]; its truth starts there and leads back to itself."""
+    offset = (past - batch.condition.past)[:, -1:]  # [B,1,58]
+    return batch._replace(
+        condition=batch.condition._replace(past=past), clean=batch.clean + offset * back
+    )
+
+
+def _make(network: CMDT, condition: Condition, noise: Tensor) -> Tensor:
+    return rollout(network, condition, noise, _ROLLOUT_STEPS, shortcut=False)
+
+
 def student_objective(
-    scale: Scale, teacher: CMDT, ema: Ema[CMDT], compile_network: bool
+    scale: Scale, teacher: CMDT, ema: Ema[CMDT], compile_network: bool, steps: int | None = None
 ) -> Objective:
     """Joint shortcut distillation with the guidance baked in.
 
     Most rows imitate the guided teacher's velocity (step 0); the rest learn that one step of size
     d is two of size d/2, taken by the averaged student (Frans et al., arXiv 2410.12557).
+
+    Args:
+        scale: units.
+        teacher: frozen.
+        ema: the averaged student.
+        compile_network: see ``compiled``.
+        steps: K of a student for one number of steps: most large steps are of its size; None
+            for all.
     """
     groups, opening = group_weights(), opening_vector(scale)
+    shares = step_shares(steps)
     forward = compiled(_forward, compile_network)
     guide = compiled(guided, compile_network)
     halves = compiled(_halves, compile_network)
@@ -79,7 +143,7 @@ def student_objective(
         guidance = torch.rand(size) * (high - low) + low
         condition = batch.condition._replace(guidance=guidance)
         noise, time, step = draw_noise(size, frames), draw_times(size), torch.zeros(size)
-        time[:large], step[:large] = draw_steps(large)
+        time[:large], step[:large] = draw_steps(large, shares)
         noisy = interpolate(batch.clean, noise, time[:, None, None])
         with torch.no_grad():
             first = halves(ema.network, *rows(slice(0, large), noisy, time, step, condition))
@@ -95,9 +159,18 @@ def student_objective(
     return objective
 
 
-def draw_steps(size: int) -> tuple[Tensor, Tensor]:
+def step_shares(steps: int | None) -> tuple[float, ...]:
+    """How often each of the step sizes is trained by a student of K ``steps``."""
+    if steps is None:
+        return _STEP_SHARES
+    # A step of 1/K is learned from two of half its size, which must not be forgotten meanwhile.
+    wanted = [0.7 if d == 1 / steps else 0.3 if d == 0.5 / steps else 0.0 for d in _STEPS]
+    return tuple(wanted)
+
+
+def draw_steps(size: int, shares: tuple[float, ...] = _STEP_SHARES) -> tuple[Tensor, Tensor]:
     """Times [B] on the grid of their step sizes [B]."""
-    index = torch.multinomial(torch.tensor(_STEP_SHARES), size, replacement=True)
+    index = torch.multinomial(torch.tensor(shares), size, replacement=True)
     step = torch.tensor(_STEPS)[index]
     return (torch.rand(size) / step).floor() * step, step
 

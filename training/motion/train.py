@@ -26,7 +26,7 @@ from engine.motion.unrolled import Scale
 from training.motion import checkpoint
 from training.motion.ema import Ema
 from training.motion.losses import Weights, total
-from training.motion.windows import Batch, Windows
+from training.motion.windows import Batch
 
 Objective = Callable[[CMDT, Batch], dict[str, Tensor]]
 
@@ -148,15 +148,15 @@ class Trainer:
 
     def run(
         self,
-        windows: Windows,
-        objective: Objective,
+        draw: Callable[[], Any],
+        objective: Callable[[CMDT, Any], dict[str, Tensor]],
         weights: Weights,
         check: Callable[[CMDT], dict[str, float]],
     ) -> None:
         """Train until the plan ends.
 
         Args:
-            windows: training windows.
+            draw: makes a batch.
             objective: batch to loss terms, run on the raw network.
             weights: of the auxiliary terms.
             check: figures of the EMA network on held-out windows, for the log.
@@ -164,7 +164,7 @@ class Trainer:
         progress, saved = self.progress, time.monotonic()
         bar = tqdm(total=self.plan.steps, initial=progress.step, mininterval=5.0)
         while progress.done < 1.0:
-            terms = self.update(windows.draw(self.plan.batch), objective, weights)
+            terms = self.update(draw(), objective, weights)
             progress.add(terms)
             bar.update()
             if progress.step % self.plan.log_every == 0:
@@ -177,7 +177,9 @@ class Trainer:
         self.save()
         bar.close()
 
-    def update(self, batch: Batch, objective: Objective, weights: Weights) -> dict[str, Tensor]:
+    def update(
+        self, batch: Any, objective: Callable[[CMDT, Any], dict[str, Tensor]], weights: Weights
+    ) -> dict[str, Tensor]:
         """One optimizer step; returns the terms."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.progress.rate

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.audio.features import BANDS, SUBFRAMES, mel_filters
-from engine.motion.arkit import LIPS
+from engine.motion.arkit import EXPRESSION, LIPS, MOTION_SIZE, POSE
 from engine.motion.condition import IDLE, LISTENING, SPEAKING
 from engine.motion.network import Condition, Dims
 from engine.motion.unrolled import Scale
@@ -34,6 +34,12 @@ def band_warp(factor: float) -> Array:
     matrix[low + 1, np.arange(BANDS)] = place - low
     return matrix
 
+
+_NATURAL = ("recorded:", "kokoro:", "tracked:")
+_POSE_BACK, _FACE_BACK = 50.0, 12.0
+"""Frames in which an offset falls to 1/e."""
+_ASTRAY = 0.7
+"""Deviation of that offset, normalised units."""
 
 _WARPS = np.stack([band_warp(factor) for factor in np.linspace(0.86, 1.16, 13)])
 
@@ -74,6 +80,28 @@ class Drops:
     usual: int = 4
     warp: float = 0.6
     """Share of windows heard through another vocal tract."""
+    emotion: float = 0.15
+    other: float = 0.25
+    natural: float = 0.4
+    """Share of windows surely by people or neural voices: rule-based voices are many and cheap,
+    and sound alike."""
+    astray: float = 0.4
+    """Share of windows whose past is off the truth, from where the truth leads back."""
+
+
+def way_back(frames: int) -> Tensor:
+    """[frames,58] share of an offset of the past that is left in each new frame.
+
+    At run time the past is the network's own motion, which is off any truth. Continuing from it at
+    once to the truth would be a jump, and continuing with the offset would be drift: it fades
+    within about two seconds for the head and half a second for the face. The mouth has no past.
+    """
+    fades = torch.zeros(MOTION_SIZE)
+    fades[list(POSE)] = 1 / _POSE_BACK
+    fades[list(EXPRESSION)] = 1 / _FACE_BACK
+    share = torch.exp(-torch.arange(1, frames + 1)[:, None] * fades)
+    share[:, list(LIPS)] = 0.0
+    return share
 
 
 class Windows:
@@ -99,23 +127,49 @@ class Windows:
         self.firsts = np.concatenate(
             [np.arange(a, b + 1) for a, b in zip(clips.start, last, strict=True)]
         )
+        people = np.array([voice.startswith(_NATURAL) for voice in clips.voices])
+        self.natural = self.firsts[people[self.clip_of[self.firsts]]]
         quiet = [
             np.flatnonzero(clips.speaking[a : a + n] == 0) + a
             for a, n in zip(clips.start, clips.length, strict=True)
         ]
+        self.back = way_back(dims.new).numpy()
+        self.last = np.repeat(last, clips.length)
         self.quiet = [
             q if len(q) else np.array([a]) for q, a in zip(quiet, clips.start, strict=True)
         ]
 
     def draw(self, size: int) -> Batch:
         """A batch of ``size`` windows."""
-        dims, rng, clips = self.dims, self.rng, self.clips
-        first = rng.choice(self.firsts, size)
+        return self.at(self._firsts(size))
+
+    def _firsts(self, size: int) -> Array:
+        first = self.rng.choice(self.firsts, size)
+        if not len(self.natural):
+            return first
+        natural = self.rng.random(size) < self.drops.natural
+        chosen: Array = np.where(natural, self.rng.choice(self.natural, size), first)
+        return chosen
+
+    def draw_string(self, size: int, count: int, hop: int) -> list[Batch]:
+        """Windows that follow each other at ``hop`` frames: ``count`` batches of ``size``."""
+        first = self._firsts(size)
+        clip_end = self.last[first]
+        first = np.maximum(
+            np.minimum(first, clip_end - (count - 1) * hop),
+            self.clips.start[self.clip_of[first]],
+        )
+        return [self.at(np.minimum(first + i * hop, clip_end)) for i in range(count)]
+
+    def at(self, first: Array) -> Batch:
+        """The windows whose first new frames are ``first`` [B], in the flat clips."""
+        dims, clips = self.dims, self.clips
         clip = self.clip_of[first]
         frames = first[:, None] + np.arange(-dims.past, dims.new)  # [B,F]
         inside = frames >= clips.start[clip][:, None]
         frames = np.where(inside, frames, clips.start[clip][:, None])
         motion = self.motion[frames]  # [B,F,58]
+        motion = motion + self._astray(len(first))
         audio_known, past_known = self._known(inside)
         condition = self._condition(clip, frames, motion, audio_known, past_known)
         new = slice(dims.past, None)
@@ -126,9 +180,20 @@ class Windows:
             _tensor(past_known[:, dims.past - 2 :].min(1)),
             _tensor(audio_known[:, new]),
             _tensor(clips.closure[frames]),
-            torch.from_numpy(viseme.astype(np.int64)),
+            _tensor(viseme).long(),
             _tensor(motion[:, :, list(LIPS)]),
         )
+
+    def _astray(self, size: int) -> Array:
+        """Offsets [B,F,58] of the past, fading over the new frames."""
+        dims, rng = self.dims, self.rng
+        offset = rng.normal(0, _ASTRAY, (size, 1, dims.motion)) * (
+            rng.random((size, 1, 1)) < self.drops.astray
+        )
+        offset[..., list(LIPS)] = 0.0
+        shares = np.concatenate([np.ones((dims.past, dims.motion)), self.back])
+        faded: Array = (offset * shares).astype(np.float32)
+        return faded
 
     def _known(self, inside: Array) -> tuple[Array, Array]:
         """Which sound [B,F] and which past [B,P] the network gets to know."""
@@ -168,8 +233,9 @@ class Windows:
         past = past + noise[:, None, None] * rng.standard_normal(past.shape, dtype=np.float32)
         lips = np.repeat(rng.random((size, 1)) >= drops.lips, dims.past, 1)
         poses = np.array([rng.choice(self.quiet[c]) for c in clip])
+        other, other_known = self._others(frames, audio_known)
         return Condition(
-            self.scale.audio(torch.from_numpy(audio)),
+            self.scale.audio(_tensor(audio)),
             _tensor(audio_known),
             _tensor(past),
             _tensor(past_known),
@@ -181,7 +247,19 @@ class Windows:
             _tensor(clips.style[clip]),
             _tensor(rng.random(size) >= drops.style),
             torch.ones(size),
+            _tensor(clips.emotion[clip]),
+            _tensor(rng.random(size) >= drops.emotion),
+            self.scale.audio(_tensor(other)) * _tensor(other_known)[..., None],
+            _tensor(other_known),
         )
+
+    def _others(self, frames: Array, audio_known: Array) -> tuple[Array, Array]:
+        """The other speaker [B,F,320] and where known [B,F]: no further ahead than one's own."""
+        rng, drops, clips = self.rng, self.drops, self.clips
+        row = clips.other_row[frames]  # [B,F], -1: nobody speaks to this person
+        known = (row >= 0) & (audio_known > 0)
+        known &= rng.random((len(frames), 1)) >= drops.other
+        return clips.other[np.maximum(row, 0)].astype(np.float32), known.astype(np.float32)
 
     def _other_throats(self, audio: Array) -> Array:
         """Vocal tract length perturbation: each window [B,F,320] as a larger or smaller speaker."""
@@ -198,11 +276,14 @@ class Windows:
         size = len(frames)
         spoken = self.clips.speaking[frames[:, dims.past :]] * audio_known[:, dims.past :]
         speaking = (spoken.max(1) > 0) ^ (rng.random(size) < 0.05)
-        quiet = np.where(rng.random(size) < 0.5, LISTENING, IDLE)
+        past = self.clips.other_row[frames[:, dims.past - 20 :]] >= 0
+        told = past.any(1) | (rng.random(size) < 0.1)
+        quiet = np.where(told, LISTENING, IDLE)
         state = np.eye(3, dtype=np.float32)[np.where(speaking, SPEAKING, quiet)]
         kept: Array = state * (rng.random((size, 1)) >= drops.state)
         return kept
 
 
 def _tensor(values: Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    return tensor.to(torch.get_default_device())

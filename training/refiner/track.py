@@ -6,21 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
 from engine.face.analysis import FaceAnalyser, FaceObservation
-from engine.face.fit import HeadFit
 from engine.face.portrait import Portrait, PortraitLimits, prepare_portrait
-from engine.face.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LOWER_LIP, OUTER_UPPER_LIP
 from engine.media import Float32, UInt8
+from training.tracking.solve import frames, solve_motion
 
-LIPS = sorted({*INNER_LOWER_LIP, *INNER_UPPER_LIP, *OUTER_LOWER_LIP, *OUTER_UPPER_LIP})
-LIP_WEIGHT = 4.0
-RIDGE = 0.04
-"""Cost of a blendshape's square against that of an error of a hundredth of the eyes' distance."""
-ROUNDS = 4
 LIMITS = PortraitLimits(face_width=60)
 
 
@@ -37,47 +30,6 @@ class Step:
     picture: UInt8
     motion: Float32
     error: float
-
-
-def frames(path: Path) -> Iterator[UInt8]:
-    """Pictures of a video file, uint8 [H,W,3] RGB."""
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
-
-
-def solve_motion(fit: HeadFit, seen: Float32, start: Float32) -> tuple[Float32, float]:
-    """Motion [58] whose landmarks are nearest to those seen, and the lips' RMS error in pixels.
-
-    Args:
-        fit: of the portrait.
-        seen: [478,2] pixels in the portrait's frame.
-        start: [58], first guess: the frame before.
-    """
-    values = start.astype(np.float64)
-    weights = np.ones(478)
-    weights[LIPS] = LIP_WEIGHT
-    weights[468:] = 0
-    root = np.sqrt(np.repeat(weights, 2))
-    for _ in range(ROUNDS):
-        base = fit.project(values.astype(np.float32)).astype(np.float64)
-        jacobian = np.empty((478, 2, 58))
-        for k in range(58):
-            moved = values.copy()
-            moved[k] += 0.05
-            jacobian[..., k] = (fit.project(moved.astype(np.float32)) - base) / 0.05
-        scale = 100 / fit.scale
-        a = jacobian.reshape(-1, 58) * root[:, None] * scale
-        b = (seen - base).ravel() * root * scale
-        ridge = np.full(58, RIDGE * 478)
-        ridge[52:] = 1e-3
-        system = a.T @ a + np.diag(ridge)
-        right = a.T @ b - ridge * values * (np.arange(58) < 52)
-        values = values + np.linalg.solve(system, right)
-        values[:52] = np.clip(values[:52], 0, 1)
-    final = fit.project(values.astype(np.float32))
-    error = float(np.sqrt(((final - seen)[LIPS] ** 2).sum(1).mean()))
-    return values.astype(np.float32), error
 
 
 def reenact(

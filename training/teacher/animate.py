@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from engine.media import FPS, SAMPLES_PER_FRAME
 from engine.motion.arkit import INDEX, MOTION_SIZE
 from training.corpus.phones import VISEME_ID, VOWELS, Phone, Unit, units
-from training.teacher import eyes, head, lips, mouth
+from training.teacher import emotion as feelings
+from training.teacher import events, eyes, head, lips, mouth
 from training.teacher.head import Sentence
+from training.teacher.listening import Listening, Other, listen
 from training.teacher.noise import bump, drift
 from training.teacher.prosody import RATE, measure, prominence
 from training.teacher.style import Style
@@ -46,27 +48,48 @@ def animate(
     sentences: list[Sentence],
     style: Style,
     rng: np.random.Generator,
+    *,
+    emotion: Float32 | None = None,
+    other: Other | None = None,
 ) -> Performance:
     """Animate one clip.
 
     Args:
         audio: float32 [N] at 16 kHz, N a multiple of 640.
-        phones: of the whole clip, in order; gaps are silence.
+        phones: of the whole clip, in order; gaps are silence. "laugh", "breath" and "um" are
+            understood beside the engines' names.
         sentences: in order.
         style: the person's manner.
         rng: decides blinks, gaze, sway; the same generator state gives the same motion.
+        emotion: float32 [5], intensities in ``emotion.EMOTIONS``' order; None is neutral.
+        other: who else speaks on the same time axis.
+
+    Raises:
+        ValueError: not an emotion.
     """
     frames = len(audio) // SAMPLES_PER_FRAME
     count = frames * _PER_FRAME
+    feeling = feelings.neutral() if emotion is None else feelings.check(emotion)
+    style = feelings.manner(style, feeling)
+    phones = events.expand(phones)
     spoken = fill_gaps(units(phones), count / RATE)
     prosody = measure(audio, count)
     stress = prominence(spoken, prosody)
     accents = _accents(spoken, stress)
     curves = mouth.shapes(spoken, stress, prosody, style, count, rng)
     curves |= _upper_face(rng, count, accents, sentences, style)
-    pose = head.pose(rng, prosody, accents, sentences, style)
-    ends = [s.end for s in sentences]
-    curves |= _eyes(rng, count, ends, pose, style, curves)
+    heard = listen(rng, count, spoken, other, style)
+    felt = feelings.colour(rng, count, feeling, accents, curves["mouthPucker"], curves["jawOpen"])
+    mirth, laughed = events.mirth(phones, count)
+    for extra in (heard.face, felt.face, mirth):
+        for name, curve in extra.items():
+            curves[name] = curves[name] + curve if name in curves else curve
+    added = felt.pose + laughed
+    added[1] += heard.pitch
+    added[2] += heard.roll
+    pose = head.pose(rng, prosody, accents, sentences, style, feelings.tempo(feeling), added)
+    ends = sorted([*(s.end for s in sentences), *heard.ends])
+    curves |= _eyes(rng, ends, pose, style, curves, heard, felt)
     motion = np.zeros((count, MOTION_SIZE), np.float32)
     for name, curve in curves.items():
         motion[:, INDEX[name]] = np.clip(curve, 0, 1)
@@ -116,13 +139,13 @@ def _upper_face(
     style: Style,
 ) -> dict[str, Float32]:
     times = (np.arange(count, dtype=np.float32) + 0.5) / RATE
-    raised = 0.03 + 0.025 * style.lively * drift(rng, count, 2.0)
-    lowered = 0.03 + 0.025 * style.lively * drift(rng, count, 2.5)
+    raised = 0.06 + 0.055 * style.lively * drift(rng, count, 1.5)
+    lowered = 0.03 + 0.030 * style.lively * drift(rng, count, 2.5)
     for at, strength in accents:
-        chance = 0.40 * style.brow * strength
+        chance = 0.55 * style.brow * strength
         if rng.random() < chance:
-            size = float(rng.uniform(0.10, 0.32)) * strength
-            pulse = bump(times, at - 0.03, 0.18, 0.38)
+            size = float(rng.uniform(0.20, 0.60)) * strength
+            pulse = bump(times, at - 0.03, 0.16, 0.36)
             if rng.random() < 0.8:
                 raised = raised + size * pulse
             else:
@@ -151,17 +174,18 @@ def _upper_face(
 
 def _eyes(
     rng: np.random.Generator,
-    count: int,
     ends: list[float],
     pose: NDArray[np.float32],
     style: Style,
     curves: dict[str, Float32],
+    heard: Listening,
+    felt: feelings.Colour,
 ) -> dict[str, Float32]:
-    lid = eyes.blinks(rng, count, ends, style)
-    right, up = eyes.gaze(rng, count, ends, style)
+    lid = eyes.blinks(rng, pose.shape[1], ends, style)
+    right, up = eyes.gaze(rng, ends, style, heard.attention, heard.idle)
     # The eyes stay on the listener while the head moves (vestibulo-ocular reflex).
-    looks = eyes.look_shapes(right - 0.85 * pose[0], up + 0.85 * pose[1])
-    rest = 0.02 + 0.35 * looks["eyeLookDownLeft"]
+    looks = eyes.look_shapes(right - 0.85 * pose[0], up + 0.85 * pose[1] - felt.lowered_gaze)
+    rest = 0.02 + 0.35 * looks["eyeLookDownLeft"] + felt.droop
     slack = float(rng.uniform(0.96, 1.0))
     return {
         **looks,

@@ -20,7 +20,8 @@ _SACCADE = 0.045  # seconds
 def blinks(rng: np.random.Generator, count: int, phrase_ends: list[float], style: Style) -> Float32:
     """Return lid closure [T] in 0..1 at 100 Hz.
 
-    Lids close faster than they open; whole blinks last 120 to 250 ms (Stern et al. 1984).
+    Lids close faster than they open; whole blinks last 170 to 300 ms, half of it
+    more than half closed, as on the tracked faces.
     """
     times = (np.arange(count, dtype=np.float32) + 0.5) / RATE
     closed = np.zeros(count, np.float32)
@@ -33,7 +34,7 @@ def blinks(rng: np.random.Generator, count: int, phrase_ends: list[float], style
         at = now
         if near and rng.random() < _SNAP_CHANCE:
             at = min(near, key=lambda e: abs(e - now)) + float(rng.uniform(-0.08, 0.2))
-        full = float(rng.uniform(0.13, 0.25))
+        full = float(rng.uniform(0.17, 0.30))
         rise, hold = 0.32 * full, 0.12 * full
         fall = full - rise - hold
         up = np.clip((times - at) / rise, 0, 1)
@@ -47,24 +48,40 @@ def blinks(rng: np.random.Generator, count: int, phrase_ends: list[float], style
 
 
 def gaze(
-    rng: np.random.Generator, count: int, phrase_ends: list[float], style: Style
+    rng: np.random.Generator,
+    phrase_ends: list[float],
+    style: Style,
+    attention: Float32,
+    idle: Float32,
 ) -> tuple[Float32, Float32]:
     """Return gaze angles at 100 Hz (radians; right in the picture, up), two float32 [T].
 
     The talker looks at the listener, with small fixational jumps, and sometimes away; looking away
-    is likelier while a new phrase is planned (Kendon 1967).
+    is likelier while a new phrase is planned (Kendon 1967). Who listens looks steadily; who does
+    neither lets the eyes wander, not far.
+
+    Args:
+        rng: the clip's generator.
+        phrase_ends: seconds, our own and the other's.
+        style: the person's manner.
+        attention: float32 [T], 1 while listening.
+        idle: float32 [T], 1 while nobody speaks.
     """
+    count = len(attention)
     times = (np.arange(count, dtype=np.float32) + 0.5) / RATE
     seconds = count / RATE
     right, up = np.zeros(count, np.float32), np.zeros(count, np.float32)
     x, y, now = 0.0, 0.0, 0.0
     while now < seconds:
         planning = any(0 <= now - e < 0.6 for e in phrase_ends)
-        if rng.random() < (0.3 if planning else 0.08) * style.gaze:
-            nx, ny = rng.normal(0, 0.14), rng.normal(-0.02, 0.07)
+        listens, waits = (float(c[min(int(now * RATE), count - 1)]) for c in (attention, idle))
+        chance = (0.3 if planning else 0.08) * style.gaze
+        if rng.random() < chance * (1 - 0.75 * listens) * (1 + 0.8 * waits):
+            reach = 1 - 0.35 * max(listens, waits)
+            nx, ny = reach * rng.normal(0, 0.14), reach * rng.normal(-0.02, 0.07)
             hold = float(rng.uniform(0.4, 1.1))
         else:
-            nx, ny = rng.normal(0, 0.025), rng.normal(0, 0.015)
+            nx, ny = (1 - 0.3 * listens) * rng.normal(0, 0.025), rng.normal(0, 0.015)
             hold = float(np.clip(rng.exponential(1.1), 0.25, 4.0))
         rise = step_to(times, now, _SACCADE + 0.08 * float(np.hypot(nx - x, ny - y)))
         right += (nx - x) * rise

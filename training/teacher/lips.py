@@ -20,13 +20,17 @@ from training.teacher.targets import (
 Float32 = NDArray[np.float32]
 
 _TYPICAL_VOWEL, _TYPICAL_CONSONANT = 0.10, 0.07  # seconds
-_SMOOTH = 1.4  # control points: keeps the sum of exponentials from having corners
-_CLOSURE_LEAD = 0.012
+_LOUD, _USUAL_LOUDNESS = 0.26, 0.83  # what loudness adds to a vowel's amplitude
+_STRESS, _USUAL_STRESS = 0.20, 0.56
+_SMOOTH = 0.6  # control points: keeps the sum of exponentials from having corners
+_CLOSURE_LEAD = 0.024
 _CLOSURE_TAIL = 0.18  # share of a bilabial that sounds after the lips part (burst, aspiration)
 _CLOSURE_SHORTEST = 0.056  # seconds: always covers the centre of a 40 ms frame
-_CLOSING, _OPENING = 0.060, 0.050
-_REST_AFTER = 0.10  # seconds of silence before the mouth starts to close for good
-_REST_SHORTEST = 0.30
+_CLOSING, _OPENING = 0.058, 0.046
+_REST_AFTER = 0.17  # seconds of silence before the mouth starts to close for good
+_REST_SHORTEST = 0.30  # of a silence that counts as one
+_CLOSED_SHORTEST = 0.55  # of a silence in which the lips meet; talkers only relax in shorter ones
+_RELAXED = {"jaw": 0.12, "low": 0.17, "up": 0.07}  # targets of a pause between words
 
 
 def _effort(spoken: list[Unit], stress: Float32, prosody: Prosody, style: Style) -> Float32:
@@ -37,8 +41,9 @@ def _effort(spoken: list[Unit], stress: Float32, prosody: Prosody, style: Style)
     room = np.clip((length / typical) ** style.hypo, 0.6, 1.15)
     middles = np.array([0.5 * (u.start + u.end) for u in spoken])
     at = np.clip((middles * RATE).astype(int), 0, len(prosody.loudness) - 1)
-    loud = 0.75 + 0.3 * prosody.loudness[at]
-    return (room * np.where(vowel, (0.72 + 0.5 * stress) * loud, 1.0)).astype(np.float32)
+    loud = np.clip(1 + _LOUD * (prosody.loudness[at] - _USUAL_LOUDNESS), 0.5, 1.2)
+    stressed = 1 + _STRESS * (stress - _USUAL_STRESS)
+    return (room * np.where(vowel, stressed * loud, 1.0)).astype(np.float32)
 
 
 def _dominance(spoken: list[Unit], group: int, times: Float32, style: Style) -> Float32:
@@ -66,12 +71,14 @@ def blend(
     effort = _effort(spoken, stress, prosody, style)
     scale = {"jaw": style.open, "low": style.open, "up": style.open, "spread": style.spread}
     scale |= {"funnel": style.rounding, "pucker": style.rounding}
+    pause = _pauses(spoken, count / RATE)
     curves: dict[str, Float32] = {}
     for group, names in enumerate(GROUPS.values()):
         weight = _dominance(spoken, group, times, style)
         total = weight.sum(0) + 1e-6
         for name in names:
-            column = targets[:, CHANNELS.index(name)] * scale.get(name, 1.0)
+            column = np.where(pause, _RELAXED.get(name, 0.0), targets[:, CHANNELS.index(name)])
+            column = column * scale.get(name, 1.0)
             if name in ("jaw", "low", "up"):
                 column = column * effort
             elif name != "roll":
@@ -79,6 +86,13 @@ def blend(
             curve = (column[:, None] * weight).sum(0) / total
             curves[name] = gaussian_filter1d(curve, _SMOOTH).astype(np.float32)
     return curves
+
+
+def _pauses(spoken: list[Unit], seconds: float) -> NDArray[np.bool_]:
+    """Tell which units [U] are silences within speech too short for the lips to meet."""
+    short = [u.viseme == "sil" and u.end - u.start < _CLOSED_SHORTEST for u in spoken]
+    inside = [u.start > 0 and u.end < seconds for u in spoken]
+    return np.array(short, bool) & np.array(inside, bool)
 
 
 def _trapezoid(times: Float32, start: float, end: float, rise: float, fall: float) -> Float32:
@@ -125,6 +139,8 @@ def rests(spoken: list[Unit], count: int) -> Float32:
     times = (np.arange(count, dtype=np.float32) + 0.5) / RATE
     weight = np.zeros(count, np.float32)
     for start, end in silences(spoken, count / RATE):
+        if end - start < _CLOSED_SHORTEST and start > 0 and end < count / RATE:
+            continue
         first = start <= 0
         last = end >= count / RATE - 1e-6
         a = -1.0 if first else start + _REST_AFTER

@@ -26,6 +26,8 @@ _OPENERS = tuple(
 )  # fmt: skip
 _CLOSED_JAW = 0.13  # jaw left open behind closed lips
 _TEETH_CLOSE = 0.7  # of the jaw's opening is taken back by the lips for f and v
+_FAINT, _SLIGHT = 0.002, 0.01  # gap per unit below which a shape hardly parts the lips
+_UNSEEN = 0.0018  # inter-ocular units of gap that nobody sees
 _SEAL_FUNNEL = 0.06  # a funnel parts the lips: the most that closed lips allow
 
 
@@ -112,9 +114,15 @@ def seal(motion: Float32, where: NDArray[np.uint8]) -> Float32:
     sealed[np.ix_(rows, _OPENERS)] = 0.0
     weights = _gap_weights().copy()
     weights[[INDEX["jawOpen"], INDEX["mouthClose"]]] = 0
-    parting = np.flatnonzero(weights > 0)
-    apart = sealed[rows][:, parting] @ weights[parting]
     together = -(sealed[rows, :52] @ np.minimum(weights, 0))
-    kept = np.clip(together / np.maximum(apart, 1e-6), 0, 1)
-    sealed[np.ix_(rows, parting)] *= kept[:, None]
+    # What parts the lips in earnest yields to what presses them. A smile or a frown hardly parts
+    # them and stays, as long as nobody could see the gap; the faintest stay longest.
+    faint, slight = weights < _FAINT, weights < _SLIGHT
+    open_to = np.zeros(len(rows), np.float32)
+    for parting, allowed in ((faint, _UNSEEN), (slight & ~faint, _UNSEEN), (~slight, together)):
+        chosen = np.flatnonzero(parting & (weights > 0))
+        apart = sealed[rows][:, chosen] @ weights[chosen]
+        kept = np.clip((allowed - open_to) / np.maximum(apart, 1e-6), 0, 1)
+        sealed[np.ix_(rows, chosen)] *= kept[:, None]
+        open_to = open_to + apart * kept
     return sealed

@@ -23,14 +23,14 @@ class Style:
     mouth_tilt: float = 0.0
     """Left minus right strength of the mouth shapes."""
     brow_tilt: float = 0.0
-    hypo: float = 0.35
+    hypo: float = 0.10
     """Exponent of the loss of amplitude in short phones (Lindblom's undershoot)."""
     lead: float = 0.015
     """Seconds by which lips and jaw lead the sound, contacts and rounding apart."""
     head: float = 1.0
     nod: float = 1.0
     brow: float = 1.0
-    blinks: float = 17.0
+    blinks: float = 18.0
     """Blinks per minute."""
     gaze: float = 1.0
     tense: float = 0.5
@@ -49,7 +49,7 @@ class Style:
 
 _MIDDLE = Style()
 _SPREAD = np.array(
-    [0.25, 0.2, 0.3, 0.1, 0.15, 0.3, 0.15, 0.015, 0.6, 0.6, 0.7, 8.0, 0.6, 0.5, 0.5, 0.1],
+    [0.25, 0.2, 0.3, 0.1, 0.15, 0.3, 0.08, 0.015, 0.6, 0.6, 0.7, 8.0, 0.6, 0.5, 0.5, 0.1],
     np.float32,
 )
 assert len(fields(Style)) == STYLE_SIZE
@@ -64,12 +64,12 @@ def draw(rng: np.random.Generator) -> Style:
         smile=float(min(rng.gamma(1.5, 0.05), 0.25)),
         mouth_tilt=float(np.clip(rng.normal(0, 0.06), -0.15, 0.15)),
         brow_tilt=float(np.clip(rng.normal(0, 0.12), -0.3, 0.3)),
-        hypo=float(rng.uniform(0.2, 0.5)),
+        hypo=float(rng.uniform(0.02, 0.18)),
         lead=float(rng.uniform(0.0, 0.03)),
-        head=float(rng.uniform(0.5, 1.5)),
+        head=float(np.clip(rng.lognormal(0.0, 0.5), 0.3, 2.4)),
         nod=float(rng.uniform(0.5, 1.5)),
         brow=float(rng.uniform(0.3, 1.6)),
-        blinks=float(rng.uniform(13, 22)),
+        blinks=float(rng.uniform(13, 24)),
         gaze=float(rng.uniform(0.5, 1.5)),
         tense=float(rng.uniform(0.2, 0.8)),
         lively=float(rng.uniform(0.6, 1.4)),

@@ -1,0 +1,120 @@
+"""Lips: opening and width against a truth, closures of p, b and m. Inter-ocular units, 25 fps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.face.rig import Rig
+from engine.face.topology import MOUTH_CORNERS
+from engine.media import Float32
+from training.motion.metrics import CLOSED
+
+Spans = Sequence[tuple[int, int]]
+"""Frames [first, end)."""
+
+
+def width(motion: Float32) -> Float32:
+    """Distance of the mouth's corners [T] on the average head."""
+    rig = Rig.load()
+    one, two = MOUTH_CORNERS
+    rest = rig.neutral[two, 0] - rig.neutral[one, 0]
+    row = rig.deltas[:, two, 0] - rig.deltas[:, one, 0]
+    found: Float32 = np.abs(rest + rig.effective(motion) @ row).astype(np.float32)
+    return found
+
+
+def at_lag(made: Float32, truth: Float32, lag: int) -> float:
+    """Pearson correlation [-1, 1] with ``made`` taken ``lag`` frames later; NaN if one is flat."""
+    one, two = made[max(lag, 0) :], truth[max(-lag, 0) :]
+    count = min(len(one), len(two))
+    one, two = one[:count], two[:count]
+    if count < 3 or one.std() < 1e-6 or two.std() < 1e-6:
+        return float("nan")
+    return float(np.corrcoef(one, two)[0, 1])
+
+
+def best_lag(made: Float32, truth: Float32, reach: int, middle: int = 0) -> tuple[float, int]:
+    """Best correlation over lags within ``reach`` frames of ``middle``, and the lag.
+
+    A positive lag means that ``made`` is late. A motionless mouth correlates 0.
+    """
+    found = {lag: at_lag(made, truth, lag) for lag in range(middle - reach, middle + reach + 1)}
+    known = {lag: r for lag, r in found.items() if np.isfinite(r)}
+    if not known:
+        return 0.0, middle
+    lag = max(known, key=lambda x: (known[x], -abs(x - middle)))
+    return known[lag], lag
+
+
+def closed_spans(gap: Float32, threshold: float = CLOSED) -> list[tuple[int, int]]:
+    """Runs of frames whose lips are nearer than the threshold."""
+    shut = np.concatenate([[0], (gap < threshold).astype(np.int8), [0]])
+    edges = np.flatnonzero(np.diff(shut)).reshape(-1, 2)
+    return [(int(a), int(b)) for a, b in edges]
+
+
+@dataclass(frozen=True, slots=True)
+class Closures:
+    """Counts, which add up over clips.
+
+    Args:
+        met: p, b, m during which the lips touched.
+        wanted: p, b, m in all.
+        right: times the lips touched within speech where they should.
+        seen: times the lips touched within speech.
+    """
+
+    met: int = 0
+    wanted: int = 0
+    right: int = 0
+    seen: int = 0
+
+    def __add__(self, other: Closures) -> Closures:
+        return Closures(
+            self.met + other.met, self.wanted + other.wanted,
+            self.right + other.right, self.seen + other.seen,
+        )  # fmt: skip
+
+    def figures(self) -> dict[str, float]:
+        """Recall and precision, NaN where there is nothing to count."""
+        nothing = float("nan")
+        return {
+            "closure_recall": self.met / self.wanted if self.wanted else nothing,
+            "closure_precision": self.right / self.seen if self.seen else nothing,
+            "closures_wanted": float(self.wanted),
+        }
+
+
+def closures(
+    gap: Float32,
+    wanted: Spans,
+    speaking: NDArray[np.bool_],
+    tolerance: int,
+    threshold: float = CLOSED,
+) -> Closures:
+    """Count closures.
+
+    Args:
+        gap: [T] lip opening.
+        wanted: where lips must touch.
+        speaking: [T]; what closes for a pause is neither right nor wrong.
+        tolerance: frames by which a closure may miss its span (0 for exact times, 1 for aligned
+            recordings).
+        threshold: lips nearer than this touch.
+    """
+    wanted = [(a, b) for a, b in wanted if a < len(gap)]
+    met = sum(
+        bool((gap[max(a - tolerance, 0) : b + tolerance] < threshold).any()) for a, b in wanted
+    )
+    allowed = np.zeros(len(gap), bool)
+    for a, b in wanted:
+        allowed[max(a - tolerance - 1, 0) : b + tolerance + 1] = True
+    inside = [
+        (a, b) for a, b in closed_spans(gap, threshold) if speaking[max(a - 1, 0) : b + 1].all()
+    ]
+    right = sum(bool(allowed[a:b].any()) for a, b in inside)
+    return Closures(met, len(wanted), right, len(inside))
