@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import onnx
 import pytest
@@ -220,3 +221,36 @@ def test_operations_are_counted_from_the_graph(tmp_path: Path) -> None:
     path = tmp_path / "g.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
     assert count_flop(path) == 2 * 5 * 8 * 16 + 2 * 4 * 10 * 3
+
+
+@pytest.mark.slow
+def test_a_section_runs_from_the_command_line(tmp_path: Path) -> None:
+    target = tmp_path / "motion_eval.json"
+    target.write_text(json.dumps({"corpus": {"reason": "kept from an earlier run"}}))
+    arguments = ["--quick", "--sections", "quiet,real", "--weights", "cmdt_k1", "--jobs", "1",
+                 "--video", str(tmp_path / "nowhere"), "--out", str(target)]  # fmt: skip
+    assert command.main(arguments) == 0
+    found = json.loads(target.read_text())
+    assert found["corpus"]["reason"] == "kept from an earlier run"
+    assert "nowhere" in found["real"]["reason"]
+    assert 0.05 < found["quiet"]["cmdt_k1"]["speaking_range"] < 0.6
+    assert {"silence", "music"} <= set(found["quiet"]["cmdt_k1"])
+    assert any(row["what"].startswith("silence") for row in found["checks"])
+    assert "kept from an earlier run" in target.with_suffix(".md").read_text()
+
+
+@pytest.mark.slow
+def test_showcase_draws_everybody(tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2] / "clients" / "web" / "sample.wav"
+    arguments = ["--audio", str(sample), "--out", str(tmp_path), "--seconds", "1.2",
+                 "--weights", "cmdt_k1", "--teacher", str(tmp_path / "none.pt")]  # fmt: skip
+    assert showcase.main(arguments) == 0
+    with av.open(str(tmp_path / "showcase.mp4")) as file:
+        assert len(file.streams.audio) == 1
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(pictures) == 30
+    assert pictures[0].shape == (showcase.SIDE + 26, 2 * showcase.SIDE, 3)
+    network, loudness = np.split(pictures[-1][26:].astype(int), 2, axis=1)
+    assert np.abs(network - loudness).max() > 30  # not the same face twice
+    assert (tmp_path / "showcase.png").stat().st_size > 10_000
+    assert showcase.main(["--audio", str(tmp_path / "no.wav"), "--out", str(tmp_path)]) == 1

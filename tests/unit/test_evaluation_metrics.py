@@ -11,7 +11,7 @@ from training.corpus.phones import Phone
 from training.evaluation import dynamics, lips, on_quiet, spread, statistics
 from training.evaluation.lips import Closures
 from training.evaluation.sounds import closure_spans, spoken
-from training.motion.metrics import opening
+from training.motion.metrics import frechet, opening
 
 RNG = np.random.default_rng(3)
 JAW = INDEX["jawOpen"]
@@ -118,10 +118,13 @@ def test_beats_align_when_the_head_stops_on_them() -> None:
 
 def test_distance_is_small_for_twins_and_grows_with_stiffness() -> None:
     truth = [RNG.standard_normal((600, 58)).astype(np.float32) for _ in range(6)]
+    ruler = spread.Ruler(truth, "head")
+    assert ruler.distance(truth) == pytest.approx(0, abs=1e-6)
+    assert ruler.distance([0.3 * t for t in truth]) > ruler.floor() > 0
     scale = spread.scale_of(truth)
-    assert spread.distance(truth, truth, scale) == pytest.approx(0, abs=1e-6)
-    stiff = [0.3 * t for t in truth]
-    assert spread.distance(stiff, truth, scale, "head") > spread.floor(truth, scale, "head") > 0
+    moved = [t + scale for t in truth]
+    everything = spread.Ruler(truth)
+    assert everything.distance(moved) == pytest.approx(frechet(moved, truth, scale), rel=1e-3)
 
 
 def test_lip_vertex_error_is_the_largest_and_grows_with_the_jaw() -> None:

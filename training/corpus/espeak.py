@@ -11,7 +11,10 @@ import functools
 import json
 import os
 import re
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -119,22 +122,23 @@ class Espeak:
 def say(requests: list[Request]) -> list[Utterance]:
     """Speak sentences, always the same way.
 
-    The library's oscillators and noise go on from wherever the last sentence left them, so the
-    work is done in a fork of a process in which it has never spoken.
+    The library's oscillators and noise go on from wherever the last sentence left them, and some
+    voices even depend on what freed memory holds. So a server process that does nothing else
+    forks for every call, and the fork reads the request, speaks and vanishes.
 
     Raises:
         SpeechUnavailable: the library or a voice is missing, or nothing was said.
     """
-    pristine = _pristine()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _answer(pristine, requests, writing)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        head, _, sound = pipe.read().partition(b"\n")
-    os.waitpid(child, 0)
-    answer = json.loads(head or b'{"error": "espeak-ng crashed"}')
+    server = _server()
+    if server.stdin is None or server.stdout is None:
+        raise SpeechUnavailable("espeak-ng's server has no pipes")
+    try:
+        server.stdin.write(json.dumps([astuple(r) for r in requests]).encode() + b"\n")
+        server.stdin.flush()
+        answer = json.loads(server.stdout.readline() or b'{"error": "espeak-ng crashed"}')
+        sound = server.stdout.read(2 * sum(answer.get("lengths", ())))
+    except OSError as error:
+        raise SpeechUnavailable("espeak-ng crashed") from error
     if "error" in answer:
         raise SpeechUnavailable(answer["error"])
     pieces = np.split(np.frombuffer(sound, np.int16), np.cumsum(answer["lengths"])[:-1])
@@ -144,15 +148,43 @@ def say(requests: list[Request]) -> list[Utterance]:
     ]
 
 
-def _answer(engine: Espeak, requests: list[Request], writing: int) -> NoReturn:
-    """In the forked child: speak, send a line of JSON and the samples, vanish.
+@functools.cache
+def _server() -> subprocess.Popen[bytes]:
+    """Start this process's server; it ends when its input is closed."""
+    _pristine()  # a missing library is reported here
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.corpus.espeak"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
 
-    It must not return or run the parent's clean-up.
-    """
+
+def serve() -> None:
+    """Fork for every request that arrives, until the input ends."""
+    engine = Espeak()
+    while True:
+        child = os.fork()
+        if child == 0:
+            _answer(engine)
+        _, status = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(status) != 0:
+            return
+
+
+def _answer(engine: Espeak) -> NoReturn:
+    """In the fork: read a line, speak, write a line of JSON and the samples, vanish."""
     head: dict[str, object] = {"error": "espeak-ng failed"}
     sound = b""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 65536)
+        if not piece:
+            os._exit(1)
+        line += piece
     try:
-        spoken = [engine.speak(request) for request in requests]
+        spoken = [engine.speak(Request(*fields)) for fields in json.loads(line)]
         sound = b"".join(samples.tobytes() for samples, _ in spoken)
         head = {
             "rate": engine.rate,
@@ -162,7 +194,7 @@ def _answer(engine: Espeak, requests: list[Request], writing: int) -> NoReturn:
     except SpeechUnavailable as error:
         head = {"error": str(error)}
     finally:
-        with os.fdopen(writing, "wb") as pipe:
+        with os.fdopen(1, "wb") as pipe:
             pipe.write(json.dumps(head).encode() + b"\n" + sound)
         os._exit(0)
 
@@ -230,5 +262,9 @@ def clauses(text: str, voice: str) -> list[tuple[list[list[str]], str]]:
 
 @functools.cache
 def _pristine() -> Espeak:
-    """Return this process's engine; it never speaks itself."""
+    """Return this process's engine; it transcribes and never speaks."""
     return Espeak()
+
+
+if __name__ == "__main__":
+    serve()

@@ -28,7 +28,7 @@ CARD = ROOT / "docs" / "model_card.md"
 
 LICENCES: dict[str, str] = {
     "flite": "synthesised by flite (BSD-like licence, voices included)",
-    "festival": "synthesised by festival; HTS voices (BSD-like licence)",
+    "festival": "synthesised by festival and its voices (see docs/corpus.md for each licence)",
     "espeak": "synthesised by espeak-ng (GPL program; it is not part of this project)",
     "espeak-foreign": "synthesised by espeak-ng in other languages",
     "kokoro": "synthesised by Kokoro (Apache-2.0 weights)",

@@ -2,8 +2,8 @@
 
 Sections: ``corpus`` (development clips), ``real`` (clips of real talkers, where there are any),
 ``quiet`` (silence and noise), ``drift`` (ten minutes), ``profiles`` (hop and look-ahead),
-``control`` (styles, emotions, seeds). Writes JSON, Markdown and plots. A run of some sections keeps
-what the file says about the others.
+``control`` (styles, emotions, seeds). Writes JSON, Markdown and plots, and the model card where the
+results go to their usual place. A run of some sections keeps what the file says about the others.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from typing import Any
 
 from engine.config import MotionConfig
 from engine.runtime.artifact import open_artifact
-from training.evaluation import acceptance, real_clips
+from training.evaluation import acceptance, card, real_clips
 from training.evaluation.baselines import FOREIGN, TOOLS
+from training.evaluation.card import RESULTS
 from training.evaluation.document import document
 from training.evaluation.performers import TEACHER_STEPS, networks
 from training.evaluation.sections import QUICK, RUN, SECTIONS, Bench, Size
 from training.evaluation.sounds import CACHE, CORPUS
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        default=DOCS / "results" / "motion_eval.json",
+        default=RESULTS,
         help="JSON to write; Markdown and plots beside it",
     )
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
@@ -101,6 +100,8 @@ def main(argv: list[str]) -> int:
             sys.stderr.write(f"{name}: {error}\n")
         times[name] = round(time.perf_counter() - start, 1)
         _write(bench)
+    if options.out == RESULTS and not options.quick:
+        card.main(["--corpus", str(options.corpus)])
     sys.stdout.write(summary(bench.report))
     return int(failed)
 

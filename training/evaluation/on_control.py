@@ -16,7 +16,7 @@ from engine.motion.condition import STYLE
 from training.evaluation import dynamics, spread
 from training.evaluation.performers import Performer
 from training.evaluation.pool import perform_all
-from training.evaluation.sounds import Clip, Sound, styled_motion
+from training.evaluation.sounds import WORDLESS, Clip, Sound, styled_motion
 from training.motion.metrics import opening
 
 Effect = Callable[[Float32], float]
@@ -94,7 +94,7 @@ def measure(
     base: Performer, clips: Sequence[Clip], corpus: Path, with_emotion: bool, jobs: int
 ) -> dict[str, Any]:
     """Style slopes (against the corpus's), emotions, diversity over seeds, of one network."""
-    chosen = [c for c in clips if c.sound.group != "sound"]
+    chosen = [c for c in clips if c.sound.group not in WORDLESS]
     sounds = [_neutral(c.sound) for c in chosen]
     report: dict[str, Any] = {"network": base.name, "clips": len(chosen)}
     report["style"] = _styles(base, sounds, corpus, jobs)
@@ -105,7 +105,7 @@ def measure(
 
 
 def _neutral(sound: Sound) -> Sound:
-    return replace(sound, style=np.zeros(len(STYLE), np.float32), emotion=None)
+    return replace(sound, style=np.zeros(len(STYLE), np.float32), emotion=None, other=None)
 
 
 def _styles(

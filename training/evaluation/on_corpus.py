@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.media import Float32
+from engine.media import FPS, SAMPLES_PER_FRAME, Float32
+from engine.motion.arkit import ROTATION
 from training.evaluation import dynamics, lips, spread
 from training.evaluation.lips import Closures
 from training.evaluation.performers import Performer, Take
 from training.evaluation.pool import Takes, perform_all
-from training.evaluation.sounds import Clip
+from training.evaluation.sounds import WORDLESS, Clip
 from training.evaluation.statistics import summary
 from training.motion import metrics
 from training.motion.metrics import opening
 
 REACH = 2
-QUIET = "sound"
-"""The group of clips without speech."""
+NETWORKS = ("network", "teacher")
+Rulers = Mapping[str, spread.Ruler]
 
 
 def measure(
@@ -27,22 +28,25 @@ def measure(
 ) -> tuple[dict[str, Any], Takes]:
     """Everybody on every clip, each with the clip's own style (and emotion, where it has one)."""
     takes, skipped = perform_all(performers, [c.sound for c in clips], "corpus", jobs)
+    rulers = make_rulers([c.truth for c in clips if c.sound.group not in WORDLESS])
     report: dict[str, Any] = {
         "skipped": skipped,
         "clips": {c.sound.name: c.sound.group for c in clips},
-        "seconds": sum(c.sound.frames for c in clips) / 25,
-        "truth": truth_figures(clips),
+        "seconds": sum(c.sound.frames for c in clips) / FPS,
+        "truth": truth_figures(clips, rulers),
     }
     for performer in performers:
         mine = [(c, takes.get((performer.name, c.sound.name))) for c in clips]
         pairs = [(clip, take) for clip, take in mine if take is not None]
         if pairs:
-            report[performer.name] = _performer_figures(performer, pairs)
+            report[performer.name] = _performer_figures(performer, pairs, rulers)
     return report, takes
 
 
-def _performer_figures(performer: Performer, pairs: list[tuple[Clip, Take]]) -> dict[str, Any]:
-    spoken = [(c, t) for c, t in pairs if c.sound.group != QUIET]
+def _performer_figures(
+    performer: Performer, pairs: list[tuple[Clip, Take]], rulers: Rulers
+) -> dict[str, Any]:
+    spoken = [(c, t) for c, t in pairs if c.sound.group not in WORDLESS]
     groups = sorted({c.sound.group for c, _ in spoken})
     hop = performer.config.hop
     report: dict[str, Any] = {"speech": lip_figures(spoken)}
@@ -50,15 +54,27 @@ def _performer_figures(performer: Performer, pairs: list[tuple[Clip, Take]]) -> 
         group: lip_figures([(c, t) for c, t in spoken if c.sound.group == group])
         for group in groups
     }
-    report["whole"] = whole_figures(spoken, hop if performer.kind != "rule" else 0)
-    quiet = [(c, t) for c, t in pairs if c.sound.group == QUIET]
-    if quiet:
-        gaps = [opening(t.shown) for _, t in quiet]
-        report["no_speech"] = {
-            "opening_mean": float(np.concatenate(gaps).mean()),
-            "opening_change": float(np.mean([np.abs(np.diff(g)).mean() for g in gaps])),
-        }
+    report["whole"] = whole_figures(spoken, hop if performer.kind in NETWORKS else 0, rulers)
+    for group in sorted(WORDLESS):
+        silent = [(c, t) for c, t in pairs if c.sound.group == group]
+        if silent:
+            report[group] = _wordless_figures(silent)
     return report
+
+
+def _wordless_figures(pairs: Sequence[tuple[Clip, Take]]) -> dict[str, Any]:
+    """Noise, or somebody else's words: a still mouth, a head that answers."""
+    shown, truth = [t.shown for _, t in pairs], [c.truth for c, _ in pairs]
+    gaps = [opening(m) for m in shown]
+    heads = [[m[:, ROTATION] for m in side] for side in (shown, truth)]
+    return {
+        "clips": len(pairs),
+        "opening_mean": float(np.concatenate(gaps).mean()),
+        "opening_change": float(np.mean([np.abs(np.diff(g)).mean() for g in gaps])),
+        "head_velocity_ratio": dynamics.ratio(heads[0], heads[1], 1),
+        "head_std_ratio": dynamics.ratio(heads[0], heads[1], 0),
+        "longest_freeze_s": max(dynamics.longest_freeze(m) for m in shown),
+    } | dynamics.blink_figures(shown)
 
 
 def lip_figures(pairs: Sequence[tuple[Clip, Take]]) -> dict[str, Any]:
@@ -108,14 +124,19 @@ def _pauses(clip: Clip, take: Take) -> tuple[float, float]:
     return float(gap[quiet].mean()), float(change.mean())
 
 
-def whole_figures(pairs: Sequence[tuple[Clip, Take]], hop: int) -> dict[str, Any]:
+def make_rulers(truth: Sequence[Float32]) -> Rulers:
+    """Fréchet distances from the truth: all numbers together, and every group."""
+    return {name: spread.Ruler(truth, name) for name in ("", *spread.GROUPS)}
+
+
+def whole_figures(pairs: Sequence[tuple[Clip, Take]], hop: int, rulers: Rulers) -> dict[str, Any]:
     """Distribution and dynamics over all speech; ``hop`` 0 has no seams."""
     shown, truth = [t.shown for _, t in pairs], [c.truth for c, _ in pairs]
     made = [t.made for _, t in pairs]
-    scale = spread.scale_of(truth)
-    report: dict[str, Any] = {"frechet": spread.distance(made, truth, scale)}
-    report |= {f"frechet_{g}": spread.distance(made, truth, scale, g) for g in spread.GROUPS}
-    report["frechet_shown"] = spread.distance(shown, truth, scale)
+    report: dict[str, Any] = {
+        f"frechet_{g}" if g else "frechet": ruler.distance(made) for g, ruler in rulers.items()
+    }
+    report["frechet_shown"] = rulers[""].distance(shown)
     report |= dynamics.ratios(made, truth)
     shown_ratios = dynamics.ratios(shown, truth)
     report |= {f"{name}_shown": value for name, value in shown_ratios.items()}
@@ -136,22 +157,22 @@ def _beat_floor(moved: Sequence[Float32], pairs: Sequence[tuple[Clip, Any]]) -> 
     found = []
     for index, motion in enumerate(moved):
         audio = pairs[(index + 1) % len(pairs)][0].sound.audio
-        frames = min(len(motion), len(audio) // 640)
-        found.append(dynamics.beat_alignment(motion[:frames], audio[: frames * 640]))
+        frames = min(len(motion), len(audio) // SAMPLES_PER_FRAME)
+        found.append(dynamics.beat_alignment(motion[:frames], audio[: frames * SAMPLES_PER_FRAME]))
     return float(np.nanmean(found))
 
 
-def truth_figures(clips: Sequence[Clip]) -> dict[str, Any]:
+def truth_figures(clips: Sequence[Clip], rulers: Rulers) -> dict[str, Any]:
     """The same figures of the corpus's own motion, and the floor of the Fréchet distance."""
-    spoken = [c for c in clips if c.sound.group != QUIET]
+    spoken = [c for c in clips if c.sound.group not in WORDLESS]
     truth = [c.truth for c in spoken]
-    scale = spread.scale_of(truth)
     total = Closures()
     for clip in spoken:
         gap = opening(clip.truth)
         total += lips.closures(gap, _spans(clip), clip.speaking > 0, 0)
-    report: dict[str, Any] = {"frechet": spread.floor(truth, scale)}
-    report |= {f"frechet_{g}": spread.floor(truth, scale, g) for g in spread.GROUPS}
+    report: dict[str, Any] = {
+        f"frechet_{g}" if g else "frechet": ruler.floor() for g, ruler in rulers.items()
+    }
     report |= total.figures() | dynamics.blink_figures(truth)
     report["seam_ratio"] = float(np.mean([metrics.seam_ratio(t, 2) for t in truth]))
     beats = [dynamics.beat_alignment(c.truth, c.sound.audio) for c in spoken]

@@ -33,8 +33,8 @@ def measure(
     performers: Sequence[Performer], clips: Sequence[Clip], minutes: int, jobs: int
 ) -> dict[str, Any]:
     """First against last minute for every performer; ``clips`` also say what motion is like."""
-    truth = [c.truth for c in clips]
-    scale = spread.scale_of(truth)
+    ruler = spread.Ruler([c.truth for c in clips])
+    scale = spread.scale_of([c.truth for c in clips])
     # The floor: the same minute performed with another noise.
     first = sound(clips, 1)
     twins = [Performer(f"{p.name} again", p.kind, p.source, seed=p.seed + 1) for p in performers]
@@ -46,17 +46,18 @@ def measure(
         take = takes.get((performer.name, "drift"))
         twin = again.get((f"{performer.name} again", "drift"))
         if take is not None and twin is not None:
-            report[performer.name] = _figures(take, twin, truth, scale)
+            report[performer.name] = _figures(take, twin, ruler, scale)
     return report
 
 
-def _figures(take: Take, twin: Take, truth: list[Float32], scale: Float32) -> dict[str, Any]:
+def _figures(take: Take, twin: Take, ruler: spread.Ruler, scale: Float32) -> dict[str, Any]:
     first, last = take.made[:_MINUTE], take.made[-_MINUTE:]
+    own = spread.Ruler([first], scale=scale)
     report: dict[str, Any] = {
-        "frechet_first": spread.distance([first], truth, scale),
-        "frechet_last": spread.distance([last], truth, scale),
-        "frechet_first_to_last": spread.distance([last], [first], scale),
-        "frechet_to_other_seed": spread.distance([twin.made[:_MINUTE]], [first], scale),
+        "frechet_first": ruler.distance([first]),
+        "frechet_last": ruler.distance([last]),
+        "frechet_first_to_last": own.distance([last]),
+        "frechet_to_other_seed": own.distance([twin.made[:_MINUTE]]),
     }
     shown = take.shown
     for name, part in (("first", shown[:_MINUTE]), ("last", shown[-_MINUTE:])):
@@ -67,7 +68,6 @@ def _figures(take: Take, twin: Take, truth: list[Float32], scale: Float32) -> di
     minutes = [shown[i : i + _MINUTE] for i in range(0, len(shown) - _MINUTE + 1, _MINUTE)]
     report["pose_by_minute"] = [float(np.abs(m[:, ROTATION]).mean()) for m in minutes]
     report["frechet_by_minute"] = [
-        spread.distance([take.made[i * _MINUTE : (i + 1) * _MINUTE]], truth, scale)
-        for i in range(len(minutes))
+        ruler.distance([take.made[i * _MINUTE : (i + 1) * _MINUTE]]) for i in range(len(minutes))
     ]
     return report

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.media import FPS
 from training.evaluation import dynamics, lips
-from training.evaluation.on_corpus import lip_figures, whole_figures
+from training.evaluation.on_corpus import Rulers, lip_figures, make_rulers, whole_figures
 from training.evaluation.on_real import REACH
 from training.evaluation.performers import Performer
 from training.evaluation.pool import Takes, perform_all
@@ -48,20 +48,25 @@ def measure(
     }
     sounds = [c.sound for c in clips] + [c.sound for c in real]
     takes, skipped = perform_all(list(performers.values()), sounds, "profiles", jobs)
+    rulers = make_rulers([c.truth for c in clips])
     report: dict[str, Any] = {"network": base.name, "skipped": skipped}
     for (hop, ahead), performer in performers.items():
         if performer.name in skipped:
             continue
         row = {"hop": hop, "lookahead": ahead, "delay_ms": (hop + ahead) * 1000 / FPS}
-        report[performer.name] = row | _row(performer, clips, real, takes)
+        report[performer.name] = row | _row(performer, clips, real, takes, rulers)
     return report
 
 
 def _row(
-    performer: Performer, clips: Sequence[Clip], real: Sequence[RealClip], takes: Takes
+    performer: Performer,
+    clips: Sequence[Clip],
+    real: Sequence[RealClip],
+    takes: Takes,
+    rulers: Rulers,
 ) -> dict[str, Any]:
     pairs = [(c, takes[performer.name, c.sound.name]) for c in clips]
-    speech, whole = lip_figures(pairs), whole_figures(pairs, performer.config.hop)
+    speech, whole = lip_figures(pairs), whole_figures(pairs, performer.config.hop, rulers)
     row: dict[str, Any] = {
         "opening_r": speech["opening_r"]["median"],
         "opening_r_lag0": speech["opening_r_lag0"]["median"],

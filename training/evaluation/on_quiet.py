@@ -75,7 +75,8 @@ def typing(rng: Rng, seconds: int) -> Float32:
 
 def _level(signal: NDArray[np.float64], decibels: float) -> Float32:
     scaled = signal / np.sqrt(np.mean(signal**2)) * 10 ** (decibels / 20)
-    return np.clip(scaled, -1, 1).astype(np.float32)
+    leveled: Float32 = np.clip(scaled, -1, 1).astype(np.float32)
+    return leveled
 
 
 KINDS: dict[str, Callable[[Rng, int], Float32]] = {

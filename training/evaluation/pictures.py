@@ -13,7 +13,7 @@ from engine.media import FPS
 from engine.motion.arkit import INDEX, ROTATION
 from training.evaluation.pool import Takes
 from training.evaluation.real_clips import RealClip
-from training.evaluation.sounds import Clip, closure_spans
+from training.evaluation.sounds import WORDLESS, Clip, closure_spans
 from training.evaluation.tables import performers
 from training.motion.metrics import opening
 
@@ -78,7 +78,7 @@ def traces_real(real: Sequence[RealClip], takes: Takes, names: Sequence[str], ta
 
 def traces_corpus(clips: Sequence[Clip], takes: Takes, names: Sequence[str], target: Path) -> None:
     """Lips, lids and head of one synthetic and one held-out clip."""
-    spoken = [c for c in clips if c.sound.group != "sound"]
+    spoken = [c for c in clips if c.sound.group not in WORDLESS]
     held = [c for c in spoken if c.sound.group.startswith("held out")]
     chosen = [spoken[0], (held or spoken)[-1]]
     figure, axes = plt.subplots(4, 2, figsize=(14, 9), layout="constrained")

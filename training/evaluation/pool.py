@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -75,7 +74,6 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
     Spawned, not forked: inference runtimes do not survive a fork.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the processes
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
 
 

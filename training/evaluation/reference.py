@@ -59,7 +59,8 @@ class Guided(nn.Module):
         """Velocity [B,N,M]: lips moved on from the deaf one by the weight, the rest as heard."""
         heard: Tensor = self.network.denoise(noisy, time, step, context)
         deaf = self.network.denoise(noisy, time, step, self._deaf)
-        return heard + (self._weight[:, None, None] - 1.0) * self.lips * (heard - deaf)
+        moved: Tensor = heard + (self._weight[:, None, None] - 1.0) * self.lips * (heard - deaf)
+        return moved
 
 
 def teacher_backend(checkpoint: Path, steps: int) -> Backend:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import MotionConfig
+from engine.media import FPS
 from training.evaluation import (
     on_control,
     on_corpus,
@@ -24,8 +25,9 @@ from training.evaluation.baselines import TOOLS
 from training.evaluation.performers import Performer, has_input
 from training.evaluation.pool import Takes
 from training.evaluation.real_clips import RealClip
-from training.evaluation.sounds import Clip, dev_clips
+from training.evaluation.sounds import WORDLESS, Clip, dev_clips
 
+_LONG = 25  # seconds
 SECTIONS = ("corpus", "real", "quiet", "drift", "profiles", "control")
 BASELINES = ("rule", "energy", "pylipsync")
 
@@ -43,11 +45,11 @@ class Size:
         control: corpus clips for styles and seeds.
     """
 
-    per_group: int = 3
-    held_out: int = 6
+    per_group: int = 2
+    held_out: int = 2
     quiet: int = 60
     minutes: int = 10
-    profiles: int = 5
+    profiles: int = 6
     control: int = 2
 
 
@@ -75,11 +77,8 @@ class Bench:
     def teacher(self) -> list[Performer]:
         """The undistilled network, compiled here once, before several processes want it."""
         path = self.options.teacher
-        if (
-            self.options.no_teacher
-            or self.options.quick
-            or "teacher" in self.report["about"].get("left_out", {})
-        ):
+        unwanted = self.options.no_teacher or self.options.quick
+        if unwanted or "teacher" in self.report["about"].get("left_out", {}):
             return []
         teacher = Performer("teacher", "teacher", str(path))
         try:
@@ -110,7 +109,7 @@ class Bench:
         """Clips with speech, the kinds of voices in turn."""
         groups: dict[str, list[Clip]] = {}
         for clip in self.clips:
-            if clip.sound.group != on_corpus.QUIET:
+            if clip.sound.group not in WORDLESS:
                 groups.setdefault(clip.sound.group, []).append(clip)
         longest = max((len(g) for g in groups.values()), default=0)
         return [g[i] for i in range(longest) for g in groups.values() if i < len(g)]
@@ -162,7 +161,7 @@ def _drift(bench: Bench) -> None:
 
 def _profiles(bench: Bench) -> None:
     # The long clip says no more than the others and would double the time.
-    real = [c for c in bench.real if not c.seen and c.sound.frames <= 25 * 25]
+    real = [c for c in bench.real if not c.seen and c.sound.frames <= _LONG * FPS]
     chosen = bench.spoken[: bench.size.profiles]
     quick = bench.options.quick
     bench.report["profiles"] = on_profiles.measure(

@@ -19,6 +19,8 @@ CORPUS = _KEPT / "corpus"
 """Where ``python -m training corpus`` leaves its clips."""
 CACHE = _KEPT / "evaluation"
 """Compiled teachers, alignments and other things that are made once."""
+WORDLESS = frozenset(("sound", "listening"))
+"""Groups of clips in which the avatar itself says nothing."""
 _CLOSES_BEFORE = 0.012
 """Seconds by which the lips meet before the sound of p, b, m stops."""
 _OPENS_BEFORE_END = 0.18
@@ -92,9 +94,15 @@ def read_clip(path: Path, held_out: Sequence[str] = ()) -> Clip:
             file["style"].astype(np.float32) if "style" in file else None,
             file["emotion"].astype(np.float32) if "emotion" in file else None,
             phones,
-            _floats(file["other"]) if "other" in file else None,
+            _other(file),
         )
         return Clip(sound, truth, file["closure"], file["speaking"])
+
+
+def _other(file: Any) -> Float32 | None:
+    """Who speaks to the avatar, if anybody does."""
+    other = _floats(file["other"]) if "other" in file else np.zeros(0, np.float32)
+    return other if other.any() else None
 
 
 def _floats(samples: NDArray[Any]) -> Float32:
@@ -149,11 +157,11 @@ def _index(corpus: Path) -> list[tuple[str, str, str]]:
 
 def styled_motion(corpus: Path, count: int) -> list[tuple[Float32, Float32]]:
     """Style [16] and motion [T,58] of up to ``count`` speaking clips, spread over the corpus."""
-    rows = [row for row in _index(corpus) if row[1] != "sound"]
+    rows = [row for row in _index(corpus) if row[1] not in WORDLESS]
     out = []
     for name, _, _ in rows[:: max(1, len(rows) // count)][:count]:
         with np.load(corpus / name) as file:
-            if "style" in file:
+            if "style" in file and "motion" in file:
                 motion = file["motion"].astype(np.float32)
                 out.append((file["style"].astype(np.float32), motion))
     return out

@@ -38,6 +38,10 @@ CORPUS_ROWS: tuple[Row, ...] = (
     ("… after the idle stage", ("whole", "blinks_per_minute"), ".1f"),
     ("blink, ms", ("whole", "blink_ms"), ".0f"),
     ("times between blinks, KS distance", ("whole", "blink_gap_distance"), ".2f"),
+    ("noise and music: mean lip gap", ("sound", "opening_mean"), ".4f"),
+    ("listening: mean lip gap", ("listening", "opening_mean"), ".4f"),
+    ("… head velocity ÷ corpus", ("listening", "head_velocity_ratio"), ".2f"),
+    ("… blinks a minute", ("listening", "blinks_per_minute"), ".0f"),
     ("beat alignment of the head", ("whole", "beat_alignment"), ".2f"),
     ("… with other sounds (chance)", ("whole", "beat_alignment_shuffled"), ".2f"),
 )
