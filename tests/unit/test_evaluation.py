@@ -254,3 +254,12 @@ def test_showcase_draws_everybody(tmp_path: Path) -> None:
     assert np.abs(network - loudness).max() > 30  # not the same face twice
     assert (tmp_path / "showcase.png").stat().st_size > 10_000
     assert showcase.main(["--audio", str(tmp_path / "no.wav"), "--out", str(tmp_path)]) == 1
+
+
+def test_older_sections_are_marked_when_the_weights_have_changed() -> None:
+    report = small_report()
+    old = report["about"] | {"weights": {"cmdt_k1": {"sha256": "0123456789abcdef"}}}
+    report["measured"] = {"quiet": old, "control": report["about"]}
+    text = document(report, "motion_eval")
+    assert text.count("with other weights or settings") == 1
+    assert "cmdt_k1 0123456789ab" in text

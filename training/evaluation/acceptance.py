@@ -92,7 +92,7 @@ def _against_teacher(corpus: Tree, name: str) -> list[Check]:
 
 
 def _drift(drift: Tree, name: str) -> list[Check]:
-    if name not in drift:
+    if name not in drift or at(drift, "minutes") < 2:  # one minute cannot drift from itself
         return []
     first, last = at(drift, name, "frechet_first"), at(drift, name, "frechet_last")
     minutes = at(drift, "minutes")

@@ -10,6 +10,7 @@ import json
 import subprocess
 import zlib
 from collections.abc import Callable
+from functools import cache as once
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,12 +99,32 @@ def templates(sound: Sound) -> Float32 | None:
 
 
 def _foreign(python: Path, audio: Float32) -> str:
-    """What ``foreign.py`` says; starting it takes seconds, so answers are kept."""
+    """What ``foreign.py`` says: one line of JSON.
+
+    Raises:
+        RuntimeError: it ended instead.
+    """
+    process = _process(python)
+    assert process.stdin is not None
+    assert process.stdout is not None
     with TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         soundfile.write(wav, audio, SAMPLE_RATE, subtype="FLOAT")
-        command = [str(python), str(_SCRIPT), str(wav), str(FPS)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        process.stdin.write(f"{wav}\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+    if not answer:
+        raise RuntimeError(f"{FOREIGN} gave no answer")
+    return answer
+
+
+@once
+def _process(python: Path) -> subprocess.Popen[str]:
+    """Stays for the next sound, since starting takes seconds; ends when its input is closed."""
+    command = [str(python), str(_SCRIPT), str(FPS)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 BASELINES: dict[str, Callable[[Sound], Float32 | None]] = {

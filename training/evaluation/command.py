@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import MotionConfig
+from engine.errors import EngineError
 from engine.runtime.artifact import open_artifact
 from training.evaluation import acceptance, card, real_clips
 from training.evaluation.baselines import FOREIGN, TOOLS
@@ -88,17 +89,19 @@ def main(argv: list[str]) -> int:
     bench = Bench(options, QUICK if options.quick else Size(), networks(options.weights),
                    _before(options.out))  # fmt: skip
     bench.report["about"] = _about(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     times: dict[str, float] = bench.report.setdefault("seconds", {})
     failed = False
     for name in sections:
         start = time.perf_counter()
         try:
             RUN[name](bench)
-        except (FileNotFoundError, RuntimeError, ValueError) as error:
+        except (EngineError, LookupError, OSError, RuntimeError, ValueError) as error:
             failed = True
             bench.report[name] = {"reason": f"{type(error).__name__}: {error}"}
             sys.stderr.write(f"{name}: {error}\n")
         times[name] = round(time.perf_counter() - start, 1)
+        bench.report.setdefault("measured", {})[name] = _stamp(bench.report["about"])
         _write(bench)
     if options.out == RESULTS and not options.quick:
         card.main(["--corpus", str(options.corpus)])
@@ -140,12 +143,17 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _stamp(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a section was measured with; the networks by hash alone."""
+    weights = {name: {"sha256": facts["sha256"]} for name, facts in about["weights"].items()}
+    return dict(about) | {"weights": weights}
+
+
 def _write(bench: Bench) -> None:
     names = [p.name for p in bench.networks]
     found = acceptance.checks(bench.report, names, bench.default.name)
     bench.report["checks"] = [check.row() for check in found]
     target: Path = bench.options.out
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     partial.write_text(json.dumps(_plain(bench.report), indent=1) + "\n", "utf-8")
     partial.replace(target)

@@ -45,11 +45,26 @@ def document(report: Tree, stem: str) -> str:
         part = report.get(name)
         if part:
             written = [] if "reason" in part else write(part, stem)
-            parts += [f"## {_TITLES[name]}", *_reasons(part), *written]
+            parts += [f"## {_TITLES[name]}", *_stamp(report, name), *_reasons(part), *written]
     rows = report.get("checks", [])
     if rows:
         parts += ["## Limits", _checks(rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _stamp(report: Tree, name: str) -> list[str]:
+    """A warning where a section was measured with other weights or settings than the latest."""
+    now, then = report.get("about", {}), report.get("measured", {}).get(name, {})
+    if not then or _what(now) == _what(then):
+        return []
+    when = then.get("date", "")[:16]
+    return [f"**Measured {when} with other weights or settings:** {_what(then)}"]
+
+
+def _what(about: Tree) -> str:
+    names = [f"{k} {v.get('sha256', '')[:12]}" for k, v in about.get("weights", {}).items()]
+    settings = [f"{k} {about.get(k)}" for k in ("hop", "lookahead", "guidance", "quick")]
+    return ", ".join([*names, *settings])
 
 
 def _reasons(part: Tree) -> list[str]:

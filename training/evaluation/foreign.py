@@ -1,6 +1,7 @@
-"""Runs inside the tools' own environment: ``python foreign.py SOUND.wav FPS`` -> JSON.
+"""Runs inside the tools' own environment: ``python foreign.py FPS``, paths of sounds on stdin.
 
-One object per frame, vowel to weight. Stands alone: this environment has no other file of ours.
+Answers each path with one line of JSON: an object per frame, vowel to weight. Stands alone: this
+environment has no other file of ours.
 """
 
 import json
@@ -9,8 +10,10 @@ import sys
 import pylipsync
 import soundfile
 
-samples, rate = soundfile.read(sys.argv[1], dtype="float32")
 analyser = pylipsync.PhonemeAnalyzer()
-segments = analyser.extract_phoneme_segments(samples, rate, fps=int(sys.argv[2]))
-rows = [{item.name: float(item.target) for item in segment.phonemes} for segment in segments]
-json.dump(rows, sys.stdout)
+for line in sys.stdin:
+    samples, rate = soundfile.read(line.strip(), dtype="float32")
+    segments = analyser.extract_phoneme_segments(samples, rate, fps=int(sys.argv[1]))
+    rows = [{item.name: float(item.target) for item in segment.phonemes} for segment in segments]
+    sys.stdout.write(json.dumps(rows) + "\n")
+    sys.stdout.flush()

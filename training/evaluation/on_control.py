@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.media import FPS, Float32
+from engine.media import FPS, SAMPLES_PER_FRAME, Float32
 from engine.motion import condition
 from engine.motion.arkit import INDEX, ROTATION
 from engine.motion.condition import STYLE
@@ -23,6 +23,7 @@ Effect = Callable[[Float32], float]
 _TRUTH_CLIPS = 400
 _RIDGE = 1.0
 SEEDS = 3
+_FRAMES = 10 * FPS
 
 
 def _mean(*names: str) -> Effect:
@@ -105,7 +106,10 @@ def measure(
 
 
 def _neutral(sound: Sound) -> Sound:
-    return replace(sound, style=np.zeros(len(STYLE), np.float32), emotion=None, other=None)
+    """The first ten seconds in an average manner, nobody else heard."""
+    audio = sound.audio[: _FRAMES * SAMPLES_PER_FRAME]
+    style = np.zeros(len(STYLE), np.float32)
+    return replace(sound, audio=audio, style=style, emotion=None, other=None)
 
 
 def _styles(
@@ -191,6 +195,6 @@ def _diversity(base: Performer, clips: Sequence[Clip], jobs: int) -> dict[str, A
         samples = [takes.get((p.name, clip.sound.name)) for p in performers]
         made = [take.made for take in samples if take is not None]
         if len(made) == SEEDS:
-            rows.append(spread.diversity(made, clip.truth))
+            rows.append(spread.diversity(made, clip.truth[: len(made[0])]))
     report = {name: float(np.mean([row[name] for row in rows])) for name in (rows or [{}])[0]}
     return report | {"seeds": SEEDS}

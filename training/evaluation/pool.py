@@ -17,6 +17,7 @@ from engine.media import FPS
 from training.evaluation.performers import Performer, Take, perform
 from training.evaluation.sounds import Sound
 
+_FAILURES = (EngineError, OSError, RuntimeError, SubprocessError, TypeError, ValueError)
 Takes = dict[tuple[str, str], Take]
 """(performer's name, sound's name) to what was made; what could not be made is missing."""
 
@@ -94,7 +95,7 @@ def _work(job: _Job) -> _Done:
     for performer in job.performers:
         try:
             take = perform(performer, job.sound)
-        except (EngineError, RuntimeError, OSError, SubprocessError, ValueError) as error:
+        except _FAILURES as error:
             # A checkpoint of another network, a missing file: the others go on.
             line = (str(error).strip().splitlines() or [""])[0][:200]
             reasons[performer.name] = f"{type(error).__name__}: {line}"

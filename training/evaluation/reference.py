@@ -1,4 +1,4 @@
-"""The undistilled teacher as a backend: many Euler steps, guided, in full precision.
+"""The undistilled teacher as a backend: many Euler steps, guided, in the engine's own precision.
 
 PyTorch needs about ten times as long as a compiled graph for so small a network, so the sampler is
 unrolled, exported once per checkpoint and opened like any artifact; failing that, torch runs it.
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.config import RuntimeConfig
 from engine.errors import EngineError
 from engine.motion.arkit import LIPS
 from engine.motion.network import Dims
@@ -82,7 +81,7 @@ def teacher_backend(checkpoint: Path, steps: int) -> Backend:
             sys.stderr.write(f"teacher runs in torch, slowly: {error}\n")
             dims = module.network.dims
             return TorchBackend(module, input_specs(dims), output_specs(dims))
-    return load_network(kept, RuntimeConfig(precision="f32"))
+    return load_network(kept)
 
 
 def teacher_module(checkpoint: Path, steps: int) -> Unrolled:

@@ -28,7 +28,7 @@ from training.evaluation.real_clips import RealClip
 from training.evaluation.sounds import WORDLESS, Clip, dev_clips
 
 _LONG = 25  # seconds
-SECTIONS = ("corpus", "real", "quiet", "drift", "profiles", "control")
+SECTIONS = ("corpus", "real", "quiet", "profiles", "control", "drift")
 BASELINES = ("rule", "energy", "pylipsync")
 
 

@@ -105,10 +105,10 @@ def diversity(samples: Sequence[Float32], truth: Float32) -> dict[str, float]:
     """
     stack = np.stack(samples)
     pairs = [(a, b) for a in range(len(stack)) for b in range(a)]
-    scale = truth.std(0) + 1e-3
     out = {}
     for name, group in GROUPS.items():
         index = list(group)
-        gaps = [(stack[a] - stack[b])[:, index] / scale[index] for a, b in pairs]
-        out[name] = float(np.sqrt(np.mean(np.square(gaps)) / 2))
+        gaps = [(stack[a] - stack[b])[:, index] for a, b in pairs]
+        spread = float(truth[:, index].var(0).mean())
+        out[name] = float(np.sqrt(np.mean(np.square(gaps)) / (2 * max(spread, 1e-9))))
     return out
