@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.face.rig import Rig
-from engine.motion.arkit import INDEX, POSE
-from engine.motion.refine import SMOOTH_PAST, HeadFilter, recentre, seal
+from engine.motion.arkit import EXPRESSION, INDEX, LIPS, POSE
+from engine.motion.refine import recentre, seal, steady
 
 
 def talking(seed: int, frames: int = 8) -> np.ndarray:
@@ -42,42 +42,6 @@ def test_without_contact_nothing_changes_and_in_between_it_is_gradual() -> None:
     assert len({round(g, 4) for g in gaps}) > 4
 
 
-def test_the_head_keeps_its_course_and_loses_its_jitter() -> None:
-    rng = np.random.default_rng(0)
-    times = np.arange(200) / 25
-    course = np.zeros((200, 58), np.float32)
-    course[:, 52] = 0.05 * np.sin(2 * np.pi * 0.6 * times)
-    noisy = course + 0.002 * rng.standard_normal(course.shape).astype(np.float32)
-
-    def through(motion: np.ndarray) -> np.ndarray:
-        out, head = motion.copy(), HeadFilter()
-        for start in range(8, 192, 2):
-            out[start : start + 2] = head.apply(out[:start], motion[start : start + 8], 2)[:2]
-        return out[20:180]
-
-    np.testing.assert_allclose(through(course)[:, 52], course[20:180, 52], atol=5e-4)
-    jerk = np.diff(through(noisy), 3, axis=0).std(0)
-    before = np.diff(noisy[20:180], 3, axis=0).std(0)
-    assert jerk[52] < 0.5 * before[52]
-    np.testing.assert_array_equal(through(noisy)[:, :52], noisy[20:180, :52])
-
-
-def test_a_short_past_is_enough() -> None:
-    values = talking(3)
-    for past in range(SMOOTH_PAST + 2):
-        out = HeadFilter().apply(talking(4, 32)[32 - past :], values, 2)
-        assert out.shape == values.shape
-        assert np.isfinite(out).all()
-
-
-def test_a_reset_filter_equals_a_new_one() -> None:
-    used, past = HeadFilter(), talking(4, 32)
-    first = used.apply(past, talking(5), 2)
-    assert not np.array_equal(first, used.apply(past, talking(5), 2))  # drafts count
-    used.reset()
-    np.testing.assert_array_equal(used.apply(past, talking(5), 2), first)
-
-
 def test_a_network_that_only_continues_comes_back_to_the_middle() -> None:
     """A face frozen while looking aside returns within seconds, smoothly; lips are not touched."""
     motion = np.zeros((32, 58), np.float32)
@@ -93,3 +57,19 @@ def test_a_network_that_only_continues_comes_back_to_the_middle() -> None:
     assert np.abs(np.diff(motion[:, 52])).max() < 0.1 / 90
     np.testing.assert_array_equal(motion[:, INDEX["jawOpen"]], np.float32(0.4))
     assert motion[:, :52].min() >= 0
+
+
+def test_a_steadied_mouth_keeps_its_way_and_loses_its_jitter() -> None:
+    past, values = talking(3), talking(4)
+    jaw, eyes = INDEX["jawOpen"], list(EXPRESSION)
+    line = np.arange(9, dtype=np.float32) * 0.05
+    past[-1, jaw], values[:, jaw] = line[0], line[1:]
+    calm = steady(past, values)
+    np.testing.assert_allclose(calm[:-1, jaw], values[:-1, jaw], atol=1e-6)
+    np.testing.assert_array_equal(calm[:, eyes], values[:, eyes])
+    shaken = values.copy()
+    shaken[:, list(LIPS)] += 0.1 * (-1.0) ** np.arange(8)[:, None].astype(np.float32)
+    jitter = [np.abs(np.diff(v[:-1, jaw], 3)).mean() for v in (steady(past, shaken), shaken)]
+    assert jitter[0] < 0.5 * jitter[1]
+    one = steady(past[-1:], values)
+    np.testing.assert_array_equal(one, calm)  # only the last frame of the past counts

@@ -159,10 +159,10 @@ def test_windows_never_reach_into_the_neighbouring_clip(clips: Clips) -> None:
 
 def test_people_are_drawn_more_often_than_they_are(clips: Clips) -> None:
     named = replace(clips, voices=("recorded:a", "x", "y", "kokoro:b", "z"))
-    style = windows(named, natural=0.5, style=0.0).draw(2000).condition.style[:, 0]
+    style = windows(named, natural=0.5, style=0.0).draw(700).condition.style[:, 0]
     people = float(((style == 0) | (style == 3)).float().mean())
     alone = (clips.length[0] + clips.length[3] - 16) / (clips.length.sum() - 40)
-    assert people == pytest.approx(0.5 + 0.5 * alone, abs=0.04)
+    assert people == pytest.approx(0.5 + 0.5 * alone, abs=0.06)
 
 
 def test_sound_beyond_the_known_frames_is_flagged_and_unscored(clips: Clips) -> None:
