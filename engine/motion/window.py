@@ -18,7 +18,7 @@ from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, Float32, MotionFrame
 from engine.motion.condition import Conditions
 from engine.motion.diffusion import NoiseTape
-from engine.motion.refine import recentre, seal, steady
+from engine.motion.refine import HeadFilter, decide, recentre, seal, steady
 from engine.runtime.base import Array, Backend
 
 _SHAPES = 52  # the blendshapes, which live in [0, 1]
@@ -56,6 +56,7 @@ class MotionWindow:
         self._ahead = config.lookahead
         self._guidance = np.full((1,), config.guidance, np.float32)
         self._tape = NoiseTape(config.seed, self._size)
+        self._head = HeadFilter()
         self.reset()
 
     @property
@@ -108,6 +109,7 @@ class MotionWindow:
         self._moved[:] = 0.0
         self._moved_known[:] = 0.0
         self._moved[-1] = values
+        self._head.reset()
         self._moved_known[-1] = 1.0
 
     def _emit(self, count: int) -> list[MotionFrame]:
@@ -117,7 +119,7 @@ class MotionWindow:
             max(frame.speech for frame in self._pending[i : i + 1 + _LIPS_LEAD])
             for i in range(count)
         ]
-        values = self._refined()[:count]
+        values = self._refined(count)[:count]
         heard = np.stack([frame.values for frame in frames])
         self._heard = np.concatenate([self._heard[count:], heard])
         self._heard_known = np.concatenate([self._heard_known[count:], np.ones(count, np.float32)])
@@ -129,13 +131,13 @@ class MotionWindow:
             for row, speech, frame in zip(values, speeches, frames, strict=True)
         ]
 
-    def _refined(self) -> Float32:
-        """All new frames [N,58] of one network call, drafts included."""
+    def _refined(self, count: int) -> Float32:
+        """All new frames [N,58] of one network call, drafts beyond ``count`` included."""
         outputs = self._backend.run(self._feeds())
         known = int(self._moved_known.sum())
         past = self._moved[len(self._moved) - known :]
         values = recentre(past, outputs["motion"][0])
-        values = steady(past, values)
+        values = decide(steady(past, self._head.apply(past, values, count)))
         values[:, :_SHAPES] = values[:, :_SHAPES].clip(0.0, 1.0)
         return seal(values, outputs["contact"][0])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.face.rig import Rig
 from engine.motion.arkit import EXPRESSION, INDEX, LIPS, POSE
-from engine.motion.refine import recentre, seal, steady
+from engine.motion.refine import SMOOTH_PAST, HeadFilter, decide, recentre, seal, steady
 
 
 def talking(seed: int, frames: int = 8) -> np.ndarray:
@@ -42,6 +42,42 @@ def test_without_contact_nothing_changes_and_in_between_it_is_gradual() -> None:
     assert len({round(g, 4) for g in gaps}) > 4
 
 
+def test_the_head_keeps_its_course_and_loses_its_jitter() -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(200) / 25
+    course = np.zeros((200, 58), np.float32)
+    course[:, 52] = 0.05 * np.sin(2 * np.pi * 0.6 * times)
+    noisy = course + 0.002 * rng.standard_normal(course.shape).astype(np.float32)
+
+    def through(motion: np.ndarray) -> np.ndarray:
+        out, head = motion.copy(), HeadFilter()
+        for start in range(8, 192, 2):
+            out[start : start + 2] = head.apply(out[:start], motion[start : start + 8], 2)[:2]
+        return out[20:180]
+
+    np.testing.assert_allclose(through(course)[:, 52], course[20:180, 52], atol=5e-4)
+    jerk = np.diff(through(noisy), 3, axis=0).std(0)
+    before = np.diff(noisy[20:180], 3, axis=0).std(0)
+    assert jerk[52] < 0.5 * before[52]
+    np.testing.assert_array_equal(through(noisy)[:, :52], noisy[20:180, :52])
+
+
+def test_a_short_past_is_enough() -> None:
+    values = talking(3)
+    for past in range(SMOOTH_PAST + 2):
+        out = HeadFilter().apply(talking(4, 32)[32 - past :], values, 2)
+        assert out.shape == values.shape
+        assert np.isfinite(out).all()
+
+
+def test_a_reset_filter_equals_a_new_one() -> None:
+    used, past = HeadFilter(), talking(4, 32)
+    first = used.apply(past, talking(5), 2)
+    assert not np.array_equal(first, used.apply(past, talking(5), 2))  # drafts count
+    used.reset()
+    np.testing.assert_array_equal(used.apply(past, talking(5), 2), first)
+
+
 def test_a_network_that_only_continues_comes_back_to_the_middle() -> None:
     """A face frozen while looking aside returns within seconds, smoothly; lips are not touched."""
     motion = np.zeros((32, 58), np.float32)
@@ -61,7 +97,7 @@ def test_a_network_that_only_continues_comes_back_to_the_middle() -> None:
 
 def test_a_steadied_mouth_keeps_its_way_and_loses_its_jitter() -> None:
     past, values = talking(3), talking(4)
-    jaw, eyes = INDEX["jawOpen"], list(EXPRESSION)
+    jaw, eyes = INDEX["jawOpen"], [*EXPRESSION, *POSE]
     line = np.arange(9, dtype=np.float32) * 0.05
     past[-1, jaw], values[:, jaw] = line[0], line[1:]
     calm = steady(past, values)
@@ -73,3 +109,16 @@ def test_a_steadied_mouth_keeps_its_way_and_loses_its_jitter() -> None:
     assert jitter[0] < 0.5 * jitter[1]
     one = steady(past[-1:], values)
     np.testing.assert_array_equal(one, calm)  # only the last frame of the past counts
+
+
+def test_half_a_blink_is_a_blink_or_none() -> None:
+    lid = INDEX["eyeBlinkLeft"]
+    values = talking(6)
+    values[:, lid] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 1.0]
+    out = decide(values)
+    np.testing.assert_allclose(out[[0, 1, 2, 6, 7], lid], values[[0, 1, 2, 6, 7], lid], atol=1e-6)
+    assert out[3, lid] < 0.22
+    assert out[4, lid] < 0.3
+    assert np.all(np.diff(out[:, lid]) > 0)
+    rest = [i for i in range(58) if i not in (lid, INDEX["eyeBlinkRight"])]
+    np.testing.assert_array_equal(out[:, rest], values[:, rest])
