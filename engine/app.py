@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -71,7 +71,8 @@ class Engine:
     """
 
     def __init__(self, config: EngineConfig) -> None:
-        self.config = config
+        threads = config.runtime.threads or 1
+        self.config = replace(config, runtime=replace(config.runtime, threads=threads))
         self.metrics = Metrics()
         self.ready = False
         self._lock = threading.Lock()

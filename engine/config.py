@@ -90,10 +90,10 @@ class RuntimeConfig:
 
     backend: str = "openvino"
     """openvino or onnxruntime."""
-    threads: int = 1
-    """Inference threads per network; 0 lets the runtime choose. On two cores a second thread
-    shortens a picture by a quarter and costs half as much CPU time again, which the other
-    sessions, the encoders and the browser need more."""
+    threads: int = 0
+    """Inference threads per network. 0: one in the server, whose sessions, encoders and browser
+    share the cores; else what the runtime chooses. On two cores a second thread shortens a picture
+    by a quarter and costs half as much CPU time again."""
     precision: str = "auto"
     """auto (bf16 where the CPU computes in it), f32 or bf16."""
 

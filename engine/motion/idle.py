@@ -35,7 +35,7 @@ class IdleSettings:
         releasing: seconds it takes to release.
     """
 
-    blink_after: tuple[float, float] = (3.0, 6.5)
+    blink_after: tuple[float, float] = (5.0, 9.0)
     gaze: float = 0.035
     sway: float = 1.0
     speech_on: float = 0.5

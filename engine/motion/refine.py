@@ -28,7 +28,7 @@ _DEGREE = 3
 _DRAFT_SHARE = 0.5
 _LEAN = 0.22
 """Share of each neighbour in a frame of the mouth."""
-_DROOP, _SHUT = 0.2, 0.7
+_DROOP, _SHUT = 0.25, 0.9
 """A lid up to the first may stay so; one beyond the second is in a blink."""
 _HEAD_PULL, _GAZE_PULL = 100.0, 25.0
 """Frames in which the pull alone would bring the head, and the gaze, to the middle."""
