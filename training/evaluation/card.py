@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results" / "motion_eval.json"
 BENCHMARK = ROOT / "docs" / "results" / "motion.json"
 CARD = ROOT / "docs" / "model_card.md"
+SHIPPED = ("cmdt_k1", "cmdt_k2", "cmdt_k4")
 
 LICENCES: dict[str, str] = {
     "flite": "synthesised by flite (BSD-like licence, voices included)",
@@ -38,10 +39,17 @@ LICENCES: dict[str, str] = {
     "recorded:ljspeech": "recorded, LJ Speech, public domain",
     "tracked": "sound and tracked motion of clips under `../shared/data/video/train`: GRID (CC BY"
     " 4.0) and official addresses (likely public domain, not verified at source)",
+    "listening": "silent while another voice of this table speaks",
     "sound": "noise, music, typing, silence, made here",
 }
 """What kind of voice is what, for the table of the data."""
 
+TRAINING = """"Trained steps" are those of the last stage; all stages, with their times, are in
+[training.md](training.md#the-shipped-weights)."""
+PEOPLE = """Beside these, where the videos are at hand (`python -m training people`): five GRID
+clips (CC BY 4.0) and four official addresses of US office holders (likely public domain, not verified at
+source), 73 seconds of sound with their tracked motion, four times each. No picture of anybody went
+into these networks."""
 USE = """**Made for** driving a face with speech: live, offline, for any ARKit face. **Not for**
 showing a person say what they did not say: whoever animates a photo needs the consent of the one
 shown. The network knows sound and motion only; it cannot tell who speaks, and clones no voice."""
@@ -71,7 +79,7 @@ def card(results: Mapping[str, Any], benchmark: Mapping[str, Any], corpus: Path)
         " streaming: `engine/motion/network.py`, training `training/motion`.",
         USE,
         "## Networks",
-        _networks(about, benchmark),
+        _networks(benchmark),
         "## Data",
         _data(corpus),
         "## Figures",
@@ -82,7 +90,7 @@ def card(results: Mapping[str, Any], benchmark: Mapping[str, Any], corpus: Path)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _networks(about: Mapping[str, Any], benchmark: Mapping[str, Any]) -> str:
+def _networks(benchmark: Mapping[str, Any]) -> str:
     figures = benchmark.get("figures", {})
     lines = [
         "| artifact | denoising steps | parameters as stored | GFLOP per s of motion"
@@ -90,7 +98,7 @@ def _networks(about: Mapping[str, Any], benchmark: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     inputs = ""
-    for name in about.get("weights", {}):
+    for name in SHIPPED:
         try:
             artifact = open_artifact(name)
         except EngineError:
@@ -105,7 +113,7 @@ def _networks(about: Mapping[str, Any], benchmark: Mapping[str, Any]) -> str:
         dims = ", ".join(f"{k} {v}" for k, v in config.get("dims", {}).items())
         inputs = f"Inputs: {', '.join(artifact.inputs)}. Outputs: {', '.join(artifact.outputs)}.\n"
         inputs += f"Sizes: {dims}."
-    return "\n".join(lines) + "\n\n" + inputs
+    return "\n".join(lines) + "\n\n" + inputs + "\n\n" + TRAINING
 
 
 def _data(corpus: Path) -> str:
@@ -133,7 +141,7 @@ def _data(corpus: Path) -> str:
         train, dev = seconds[group, "train"] / 60, seconds[group, "dev"] / 60
         what = LICENCES.get(group) or LICENCES.get(group.partition(":")[0], "–")
         lines.append(f"| {group} | {len(voices[group])} | {train:.1f} | {dev:.1f} | {what} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", PEOPLE])
 
 
 def _figures(results: Mapping[str, Any]) -> list[str]:
