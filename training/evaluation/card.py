@@ -47,9 +47,9 @@ LICENCES: dict[str, str] = {
 TRAINING = """"Trained steps" are those of the last stage; all stages, with their times, are in
 [training.md](training.md#the-shipped-weights)."""
 PEOPLE = """Beside these, where the videos are at hand (`python -m training people`): five GRID
-clips (CC BY 4.0) and four official addresses of US office holders (likely public domain, not verified at
-source), 73 seconds of sound with their tracked motion, four times each. No picture of anybody went
-into these networks."""
+clips (CC BY 4.0) and four official addresses of US office holders (likely public domain, not
+verified at source), 73 seconds of sound with their tracked motion, four times each. No picture of
+anybody went into these networks."""
 USE = """**Made for** driving a face with speech: live, offline, for any ARKit face. **Not for**
 showing a person say what they did not say: whoever animates a photo needs the consent of the one
 shown. The network knows sound and motion only; it cannot tell who speaks, and clones no voice."""
