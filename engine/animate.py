@@ -22,7 +22,6 @@ from engine.face.portrait import prepare_portrait
 from engine.media import FPS, AudioChunk, MotionFrame, VideoFrame
 from engine.pipeline import build, load_networks
 from engine.render.avatar import Avatar
-from engine.stage import run
 from engine.transport.files import Mp4Writer, read_audio, write_motion, write_sheet
 
 _SHEET_FRAMES = 48
@@ -49,10 +48,7 @@ def animate(
     networks = load_networks(config)
     avatar = Avatar.from_portrait(prepare_portrait(portrait, FaceAnalyser()))
     pipeline = build(config, networks, avatar, audio.rate)
-    if other is None:
-        yield from run(pipeline.whole, _pieces(audio))
-        return
-    overheard = _pieces(other)
+    overheard = _pieces(other) if other is not None else iter(())
     for piece in _pieces(audio):
         for heard in islice(overheard, 1):
             pipeline.hear(heard)

@@ -52,6 +52,12 @@ def _gap() -> Float32:
     return row
 
 
+def _smooth_step(values: Float32, low: float, high: float) -> Float32:
+    """0 up to ``low``, 1 from ``high`` on, with no corner between."""
+    share: Float32 = np.clip((values - low) / (high - low), 0.0, 1.0)
+    return share * share * (3.0 - 2.0 * share)
+
+
 def seal(values: Float32, contact: Float32) -> Float32:
     """Close the lips where they must touch.
 
@@ -75,8 +81,7 @@ def seal(values: Float32, contact: Float32) -> Float32:
     apart = shut[:, parting] @ weights[parting]
     together = -(shut[:, :52] @ np.minimum(weights, 0.0))
     shut[:, parting] *= np.clip(together / np.maximum(apart, 1e-6), 0.0, 1.0)[:, None]
-    share = np.clip((contact - _CONTACT_FROM) / (_CONTACT_FULL - _CONTACT_FROM), 0.0, 1.0)
-    share = (share * share * (3.0 - 2.0 * share))[:, None]
+    share = _smooth_step(contact, _CONTACT_FROM, _CONTACT_FULL)[:, None]
     sealed: Float32 = (values * (1.0 - share) + shut * share).astype(np.float32)
     return sealed
 
@@ -149,8 +154,7 @@ def decide(values: Float32) -> Float32:
     out = values.copy()
     lids = values[:, list(_LIDS)]
     low = np.minimum(lids, _DROOP)
-    share = np.clip((lids - _DROOP) / (_SHUT - _DROOP), 0.0, 1.0)
-    out[:, list(_LIDS)] = low + (lids - low) * share * share * (3.0 - 2.0 * share)
+    out[:, list(_LIDS)] = low + (lids - low) * _smooth_step(lids, _DROOP, _SHUT)
     return out
 
 

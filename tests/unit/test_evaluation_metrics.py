@@ -11,6 +11,7 @@ from training.corpus.phones import Phone
 from training.evaluation import dynamics, lips, on_quiet, spread, statistics
 from training.evaluation.lips import Closures
 from training.evaluation.sounds import closure_spans, spoken
+from training.motion import metrics
 from training.motion.metrics import frechet, opening
 
 RNG = np.random.default_rng(3)
@@ -24,10 +25,10 @@ def walk(frames: int, columns: int = 58) -> np.ndarray:
 def test_best_lag_finds_the_shift_and_stays_within_reach() -> None:
     curve = walk(400, 1)[:, 0]
     late = np.roll(curve, 3)[10:]
-    assert lips.best_lag(late, curve[10:], 6) == (pytest.approx(1, abs=1e-3), 3)
-    assert lips.best_lag(late, curve[10:], 2)[1] == 2
-    assert lips.best_lag(late, curve[10:], 2, middle=4) == (pytest.approx(1, abs=1e-3), 3)
-    assert lips.best_lag(np.zeros(50, np.float32), curve[:50], 2) == (0.0, 0)
+    assert metrics.best_lag(late, curve[10:], 6) == (pytest.approx(1, abs=1e-3), 3)
+    assert metrics.best_lag(late, curve[10:], 2)[1] == 2
+    assert metrics.best_lag(late, curve[10:], 2, middle=4) == (pytest.approx(1, abs=1e-3), 3)
+    assert metrics.best_lag(np.zeros(50, np.float32), curve[:50], 2) == (0.0, 0)
 
 
 def test_closures_are_counted_both_ways() -> None:
@@ -68,7 +69,7 @@ def test_width_follows_the_corners() -> None:
     motion = np.zeros((3, 58), np.float32)
     motion[1, [INDEX["mouthStretchLeft"], INDEX["mouthStretchRight"]]] = 0.5
     motion[2, INDEX["mouthPucker"]] = 0.8
-    rest, wide, narrow = lips.width(motion)
+    rest, wide, narrow = metrics.width(motion)
     assert narrow < rest < wide
 
 

@@ -15,6 +15,8 @@ from engine.media import SAMPLES_PER_FRAME
 from engine.motion.arkit import EXPRESSION, INDEX, LIPS, POSE
 from engine.motion.diffusion import interpolate
 from engine.motion.network import CMDT, Condition, Dims
+from training.evaluation import dynamics
+from training.evaluation.lips import closures
 from training.motion import curves, losses, metrics
 from training.motion.checkpoint import adopt, load_network
 from training.motion.critic import Adversary
@@ -342,17 +344,20 @@ def test_metrics_on_known_motion() -> None:
     motion = np.zeros((400, 58), np.float32)
     motion[:, JAW] = 0.2 + 0.1 * np.sin(np.arange(400) / 3)
     gap = metrics.opening(motion)
-    assert metrics.correlation(gap, gap) == (pytest.approx(1), 0)
-    assert metrics.correlation(gap[:-3], gap[3:])[1] == 3  # the first comes later
-    closure = np.zeros(400, np.uint8)
-    closure[50:55] = closure[80:82] = 1
-    assert metrics.closures_met(gap, closure) == (0, 2)
+    assert metrics.best_lag(gap, gap, 6) == (pytest.approx(1), 0)
+    assert metrics.best_lag(gap[:-3], gap[3:], 6)[1] == 3  # the first comes later
+    spans, speaking = [(50, 55), (80, 82)], np.ones(400, bool)
+    none = closures(gap, spans, speaking, tolerance=0)
+    assert (none.met, none.wanted) == (0, 2)
     motion[52, INDEX["mouthClose"]] = motion[52, JAW]
-    assert metrics.closures_met(metrics.opening(motion), closure) == (1, 2)
+    one = closures(metrics.opening(motion), spans, speaking, tolerance=0)
+    assert (one.met, one.wanted) == (1, 2)
     for start in (100, 200, 300):
         motion[start : start + 3, [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]] = 1
-    assert metrics.blinks_per_minute(motion) == pytest.approx(3 / (400 / 25 / 60))
-    assert metrics.dynamics(motion * 2, motion)["lips_velocity_ratio"] == pytest.approx(2)
+    assert dynamics.blink_figures([motion])["blinks_per_minute"] == pytest.approx(
+        3 / (400 / 25 / 60)
+    )
+    assert dynamics.ratios([motion * 2], [motion])["lips_velocity_ratio"] == pytest.approx(2)
     assert metrics.lip_error(motion, motion) == 0
     walk = np.cumsum(rng.standard_normal((400, 58)), 0).astype(np.float32)
     walk += np.repeat(rng.standard_normal((100, 58)) * 20, 4, 0).astype(np.float32)

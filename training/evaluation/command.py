@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         nargs="+",
-        default=["cmdt_k1", "cmdt_k2", "cmdt_k4"],
+        default=list(card.SHIPPED),
         metavar="NAME",
         help="artifacts by name, or paths of ONNX files",
     )

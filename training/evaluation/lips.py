@@ -1,4 +1,4 @@
-"""Lips: opening and width against a truth, closures of p, b and m. Inter-ocular units, 25 fps."""
+"""Closures of p, b and m, counted against where they must be. Inter-ocular units, 25 fps."""
 
 from __future__ import annotations
 
@@ -8,46 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.face.rig import Rig
-from engine.face.topology import MOUTH_CORNERS
 from engine.media import Float32
 from training.motion.metrics import CLOSED
 
 Spans = Sequence[tuple[int, int]]
 """Frames [first, end)."""
-
-
-def width(motion: Float32) -> Float32:
-    """Distance of the mouth's corners [T] on the average head."""
-    rig = Rig.load()
-    one, two = MOUTH_CORNERS
-    rest = rig.neutral[two, 0] - rig.neutral[one, 0]
-    row = rig.deltas[:, two, 0] - rig.deltas[:, one, 0]
-    found: Float32 = np.abs(rest + rig.effective(motion) @ row).astype(np.float32)
-    return found
-
-
-def at_lag(made: Float32, truth: Float32, lag: int) -> float:
-    """Pearson correlation [-1, 1] with ``made`` taken ``lag`` frames later; NaN if one is flat."""
-    one, two = made[max(lag, 0) :], truth[max(-lag, 0) :]
-    count = min(len(one), len(two))
-    one, two = one[:count], two[:count]
-    if count < 3 or one.std() < 1e-6 or two.std() < 1e-6:
-        return float("nan")
-    return float(np.corrcoef(one, two)[0, 1])
-
-
-def best_lag(made: Float32, truth: Float32, reach: int, middle: int = 0) -> tuple[float, int]:
-    """Best correlation over lags within ``reach`` frames of ``middle``, and the lag.
-
-    A positive lag means that ``made`` is late. A motionless mouth correlates 0.
-    """
-    found = {lag: at_lag(made, truth, lag) for lag in range(middle - reach, middle + reach + 1)}
-    known = {lag: r for lag, r in found.items() if np.isfinite(r)}
-    if not known:
-        return 0.0, middle
-    lag = max(known, key=lambda x: (known[x], -abs(x - middle)))
-    return known[lag], lag
 
 
 def closed_spans(gap: Float32, threshold: float = CLOSED) -> list[tuple[int, int]]:

@@ -97,12 +97,12 @@ def lip_figures(pairs: Sequence[tuple[Clip, Take]]) -> dict[str, Any]:
 
 def _lip_row(clip: Clip, take: Take) -> dict[str, Any]:
     made, true = opening(take.shown), opening(clip.truth)
-    r, lag = lips.best_lag(made, true, REACH)
+    r, lag = metrics.best_lag(made, true, REACH)
     return {
         "opening_r": r,
         "opening_lag": float(lag),
-        "opening_r_lag0": lips.at_lag(made, true, 0),
-        "width_r": lips.best_lag(lips.width(take.shown), lips.width(clip.truth), REACH)[0],
+        "opening_r_lag0": metrics.at_lag(made, true, 0),
+        "width_r": metrics.best_lag(metrics.width(take.shown), metrics.width(clip.truth), REACH)[0],
         "lip_error": metrics.lip_error(take.shown, clip.truth),
         "lip_vertex_error": spread.lip_vertex_error(take.shown, clip.truth),
         "closures": lips.closures(made, _spans(clip), clip.speaking > 0, 0),

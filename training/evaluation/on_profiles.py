@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.media import FPS
-from training.evaluation import dynamics, lips
+from training.evaluation import dynamics
 from training.evaluation.on_corpus import Rulers, lip_figures, make_rulers, whole_figures
 from training.evaluation.on_real import REACH
 from training.evaluation.performers import Performer
@@ -16,6 +16,7 @@ from training.evaluation.pool import Takes, perform_all
 from training.evaluation.real_clips import RealClip
 from training.evaluation.sounds import Clip
 from training.evaluation.statistics import summary
+from training.motion import metrics
 from training.motion.metrics import opening
 
 PROFILES = ((2, 2), (3, 2), (5, 3))
@@ -83,7 +84,7 @@ def _row(
         for clip in real:
             made = opening(takes[performer.name, clip.sound.name].shown)
             true, seen = clip.tracked.opening, clip.tracked.seen
-            found.append(lips.best_lag(made[seen], true[seen], REACH, clip.offset or 0)[0])
+            found.append(metrics.best_lag(made[seen], true[seen], REACH, clip.offset or 0)[0])
         row["real_r"] = summary(found)["median"]
         shown = [opening(takes[performer.name, c.sound.name].shown) for c in real]
         row["real_lip_velocity_ratio"] = dynamics.ratio(shown, [c.tracked.opening for c in real], 1)

@@ -25,6 +25,7 @@ from training.evaluation.pool import Takes, perform_all
 from training.evaluation.real_clips import Mask, RealClip
 from training.evaluation.sounds import closure_spans, spoken
 from training.evaluation.statistics import bootstrap, paired_difference, summary
+from training.motion import metrics
 from training.motion.metrics import opening
 
 REACH = 2
@@ -149,21 +150,21 @@ def _clip_figures(clip: RealClip, take: Take, only_covered: bool) -> dict[str, A
     made, true, seen = opening(take.shown), clip.tracked.opening, clip.tracked.seen
     if only_covered:  # rules know nothing where the phones are not known
         seen = seen & clip.covered
-    wide, true_wide = lips.width(take.shown)[seen], clip.tracked.width[seen]
-    r, lag = lips.best_lag(made[seen], true[seen], REACH)
+    wide, true_wide = metrics.width(take.shown)[seen], clip.tracked.width[seen]
+    r, lag = metrics.best_lag(made[seen], true[seen], REACH)
     report: dict[str, Any] = {
         "clip": clip.sound.name,
         "opening_r": r,
         "opening_lag": lag,
-        "opening_r_lag0": lips.at_lag(made[seen], true[seen], 0),
-        "width_r": lips.best_lag(wide, true_wide, REACH)[0],
+        "opening_r_lag0": metrics.at_lag(made[seen], true[seen], 0),
+        "width_r": metrics.best_lag(wide, true_wide, REACH)[0],
         "pieces": _piece_correlations(made, true, seen, lag),
         "closures": Closures(),
     }
     if clip.offset is not None:
-        r, lag = lips.best_lag(made[seen], true[seen], REACH, clip.offset)
+        r, lag = metrics.best_lag(made[seen], true[seen], REACH, clip.offset)
         report["synced_r"], report["synced_lag"] = r, lag - clip.offset
-        report["synced_width_r"] = lips.best_lag(wide, true_wide, REACH, clip.offset)[0]
+        report["synced_width_r"] = metrics.best_lag(wide, true_wide, REACH, clip.offset)[0]
         report["synced_pieces"] = _piece_correlations(made, true, seen, lag)
     if clip.sound.phones:
         spans = closure_spans(clip.sound.phones)
@@ -178,7 +179,7 @@ def _piece_correlations(made: Float32, true: Float32, used: Mask, lag: int) -> l
     for part in _pieces(len(made)):
         inside = used[part]
         enough = inside.mean() >= 0.5
-        r = lips.at_lag(made[part][inside], true[part][inside], lag) if enough else float("nan")
+        r = metrics.at_lag(made[part][inside], true[part][inside], lag) if enough else float("nan")
         found.append(r)
     return found
 

@@ -18,8 +18,9 @@ from engine.media import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Float32
 from training.corpus.phones import Phone
 from training.corpus.recorded import align
 from training.corpus.speech import SpeechUnavailable
-from training.evaluation import baselines, lips
+from training.evaluation import baselines
 from training.evaluation.sounds import CACHE, Sound
+from training.motion import metrics
 from training.motion.metrics import opening
 from training.tracking import Tracked, clips, track
 from training.tracking.clips import Passage, group, transcript
@@ -82,7 +83,7 @@ def _offset(sound: Sound, face: Tracked, covered: Mask) -> int | None:
     used = covered & face.seen
     if motion is None or used.sum() < FPS:
         return None
-    return lips.best_lag(opening(motion)[used], face.opening[used], _OFFSETS)[1]
+    return metrics.best_lag(opening(motion)[used], face.opening[used], _OFFSETS)[1]
 
 
 def _first(tracked: Tracked, frames: int) -> Tracked:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.face.rig import Rig
-from engine.face.topology import MOUTH_CENTRE
-from engine.media import FPS, Float32
-from engine.motion.arkit import EXPRESSION, INDEX, LIPS, POSE
+from engine.face.topology import MOUTH_CENTRE, MOUTH_CORNERS
+from engine.media import Float32
+from engine.motion.arkit import INDEX, LIPS
 
 Float64 = NDArray[np.float64]
 
@@ -16,9 +16,6 @@ CLOSED = 0.02
 """Lips nearer than this (inter-ocular units, about 1.2 mm) count as closed."""
 _WINDOW = 16
 _COMPONENTS = 24
-_LARGEST_LAG = 6
-_SHUT_EYE = 0.5
-GROUPS = {"lips": LIPS, "expression": EXPRESSION, "head": POSE}
 
 
 def opening(motion: Float32) -> Float32:
@@ -31,6 +28,16 @@ def opening(motion: Float32) -> Float32:
     return gap
 
 
+def width(motion: Float32) -> Float32:
+    """Distance of the mouth's corners [T] on the average head."""
+    rig = Rig.load()
+    one, two = MOUTH_CORNERS
+    rest = rig.neutral[two, 0] - rig.neutral[one, 0]
+    row = rig.deltas[:, two, 0] - rig.deltas[:, one, 0]
+    found: Float32 = np.abs(rest + rig.effective(motion) @ row).astype(np.float32)
+    return found
+
+
 def lip_error(motion: Float32, truth: Float32) -> float:
     """Mean distance of the lips' landmarks (the mouth's 28 shapes alone), inter-ocular units."""
     rig = Rig.load()
@@ -41,44 +48,27 @@ def lip_error(motion: Float32, truth: Float32) -> float:
     return float(np.linalg.norm(moved, axis=-1).mean())
 
 
-def correlation(first: Float32, second: Float32) -> tuple[float, int]:
-    """Best Pearson correlation over lags, and the lag: positive if ``first`` comes later."""
-    best, best_lag = -1.0, 0
-    for lag in range(-_LARGEST_LAG, _LARGEST_LAG + 1):
-        a, b = first[max(lag, 0) :], second[max(-lag, 0) :]
-        count = min(len(a), len(b))
-        a, b = a[:count], b[:count]
-        if a.std() < 1e-6 or b.std() < 1e-6:
-            continue
-        r = float(np.corrcoef(a, b)[0, 1])
-        if r > best:
-            best, best_lag = r, lag
-    return best, best_lag
+def at_lag(made: Float32, truth: Float32, lag: int) -> float:
+    """Pearson correlation [-1, 1] with ``made`` taken ``lag`` frames later; NaN if one is flat."""
+    one, two = made[max(lag, 0) :], truth[max(-lag, 0) :]
+    count = min(len(one), len(two))
+    one, two = one[:count], two[:count]
+    if count < 3 or one.std() < 1e-6 or two.std() < 1e-6:
+        return float("nan")
+    return float(np.corrcoef(one, two)[0, 1])
 
 
-def closures_met(gap: Float32, closure: NDArray[np.uint8]) -> tuple[int, int]:
-    """How many runs of p/b/m frames have closed lips in at least one frame, and how many are."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], closure, [0]])))
-    runs = edges.reshape(-1, 2)
-    met = sum(int(gap[a:b].min() < CLOSED) for a, b in runs)
-    return met, len(runs)
+def best_lag(made: Float32, truth: Float32, reach: int, middle: int = 0) -> tuple[float, int]:
+    """Best correlation over lags within ``reach`` frames of ``middle``, and the lag.
 
-
-def dynamics(motion: Float32, truth: Float32) -> dict[str, float]:
-    """Deviation of velocity and jerk by group, as a ratio to the truth's."""
-    ratios = {}
-    for name, group in GROUPS.items():
-        for order, what in ((1, "velocity"), (3, "jerk")):
-            made = np.diff(motion[:, group], order, axis=0).std(0)
-            real = np.diff(truth[:, group], order, axis=0).std(0)
-            ratios[f"{name}_{what}_ratio"] = float(made.sum() / max(real.sum(), 1e-9))
-    return ratios
-
-
-def blinks_per_minute(motion: Float32) -> float:
-    """Times the lids fall shut."""
-    shut = motion[:, [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]].mean(1) > _SHUT_EYE
-    return float((np.diff(shut.astype(int)) > 0).sum() / (len(motion) / FPS / 60))
+    A positive lag means that ``made`` is late. A motionless mouth correlates 0.
+    """
+    found = {lag: at_lag(made, truth, lag) for lag in range(middle - reach, middle + reach + 1)}
+    known = {lag: r for lag, r in found.items() if np.isfinite(r)}
+    if not known:
+        return 0.0, middle
+    lag = max(known, key=lambda x: (known[x], -abs(x - middle)))
+    return known[lag], lag
 
 
 def seam_ratio(motion: Float32, hop: int) -> float:

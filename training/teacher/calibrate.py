@@ -22,6 +22,7 @@ from engine.motion.arkit import INDEX, MOTION_SIZE
 from training.corpus import recorded
 from training.corpus.phones import Phone, is_pause
 from training.corpus.speech import SpeechUnavailable
+from training.motion.metrics import best_lag
 from training.teacher import measure
 from training.teacher.animate import Performance, animate
 from training.teacher.head import Sentence
@@ -125,11 +126,11 @@ def agree(case: Case, others: list[Case]) -> Agreement:
     """Compare the neutral teacher with one clip."""
     done = case.perform(Style(), 0)
     opening, width = measure.face(done.motion)
-    r, lag = measure.correlation(opening, case.real.opening, _NEAR)
+    r, lag = best_lag(opening, case.real.opening, _NEAR)
     spoken = np.flatnonzero(done.speaking)
     part = slice(spoken[0], spoken[-1] + 1)
-    inside, _ = measure.correlation(opening[part], case.real.opening[part], _NEAR)
-    w, w_lag = measure.correlation(width, case.real.width, _NEAR)
+    inside, _ = best_lag(opening[part], case.real.opening[part], _NEAR)
+    w, w_lag = best_lag(width, case.real.width, _NEAR)
     floor = [_against(other, case) for other in others if other.name != case.name]
     wrong = float(np.median(floor)) if floor else float("nan")
     return Agreement(case.name, case.group, r, lag, inside, w, w_lag, wrong)
@@ -138,7 +139,7 @@ def agree(case: Case, others: list[Case]) -> Agreement:
 def _against(speaker: Case, listener: Case) -> float:
     made, _ = measure.face(speaker.perform(Style(), 0).motion)
     size = min(len(made), len(listener.real.opening))
-    return measure.correlation(made[:size], listener.real.opening[:size], _NEAR)[0]
+    return best_lag(made[:size], listener.real.opening[:size], _NEAR)[0]
 
 
 def real_figures(case: Case) -> Figures:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from engine.face.rig import Rig
-from engine.face.topology import MOUTH_CENTRE, MOUTH_CORNERS
 from engine.media import FPS
 from engine.motion.arkit import INDEX, ROTATION
+from training.motion import metrics
 
 Float32 = NDArray[np.float32]
 
@@ -60,10 +59,7 @@ class Figures:
 
 def face(motion: Float32) -> tuple[Float32, Float32]:
     """Return lip opening and mouth width [T] of motion [T,58] on the average head."""
-    points = Rig.load().landmarks(motion)
-    opening = points[:, MOUTH_CENTRE[0], 1] - points[:, MOUTH_CENTRE[1], 1]
-    width = points[:, MOUTH_CORNERS[1], 0] - points[:, MOUTH_CORNERS[0], 0]
-    return np.maximum(opening, 0).astype(np.float32), width.astype(np.float32)
+    return metrics.opening(motion), metrics.width(motion)
 
 
 def figures(motion: Float32, opening: Float32, width: Float32, blink: Float32) -> Figures:
@@ -96,23 +92,6 @@ def mean(found: list[Figures]) -> Figures:
     """Average field by field; a blink's duration only over clips with blinks."""
     columns = [np.array([getattr(f, field.name) for f in found]) for field in fields(Figures)]
     return Figures(*(float(np.nanmean(c)) if np.isfinite(c).any() else np.nan for c in columns))
-
-
-def correlation(made: Float32, truth: Float32, lags: int) -> tuple[float, int]:
-    """Return the best Pearson correlation within ±lags frames and its lag.
-
-    A positive lag means that ``made`` comes too late by so many frames.
-    """
-    best, at = -1.0, 0
-    for lag in sorted(range(-lags, lags + 1), key=abs):
-        a = made[max(0, lag) : len(made) + min(0, lag)]
-        b = truth[max(0, -lag) : len(truth) + min(0, -lag)]
-        if a.std() < 1e-6 or b.std() < 1e-6:
-            continue
-        r = float(np.corrcoef(a, b)[0, 1])
-        if r > best:
-            best, at = r, lag
-    return best, at
 
 
 def _range(values: NDArray[np.floating]) -> float:
