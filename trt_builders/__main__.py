@@ -26,7 +26,17 @@ def main(argv: list[str]) -> int:
     export.add_argument("name", choices=sorted(NETWORKS))
     export.add_argument("--checkpoint", type=Path, help="default: where training leaves it")
     export.add_argument("--out", type=Path, default=WEIGHTS, help="folder")
+    restore = commands.add_parser("restore", help="shipped cmdt network to training checkpoint")
+    restore.add_argument("name", choices=[n for n in sorted(NETWORKS) if n.startswith("cmdt")])
+    restore.add_argument("--out", type=Path, required=True, help="checkpoint file, NAME.pt")
     args = parser.parse_args(argv)
+    if args.command == "restore":
+        shipped = importlib.import_module("trt_builders.shipped")
+        restored = shipped.restore_motion(args.name)
+        shipped.write_checkpoint(restored, args.out)
+        fresh = ", ".join(restored.missing) or "nothing"
+        sys.stdout.write(f"{args.out} ({len(restored.found)} weights; never shipped: {fresh})\n")
+        return 0
     module = importlib.import_module(NETWORKS[args.name])
     path = module.export(args.name, args.checkpoint, args.out)
     sys.stdout.write(f"{path}\n")
