@@ -25,6 +25,8 @@ SUBFRAMES = SAMPLES_PER_FRAME // HOP
 FEATURE_SIZE = SUBFRAMES * BANDS
 _PAST = WINDOW - HOP
 _FLOOR = 1e-5
+SILENCE = float(np.log(np.float32(_FLOOR)))
+"""The lowest value of a band."""
 assert SUBFRAMES * HOP == SAMPLES_PER_FRAME
 
 

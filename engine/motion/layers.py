@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.audio.features import BANDS, SUBFRAMES
+
 
 class Sinusoid(nn.Module):
     """Scalar -> D: sines and cosines, then a two-layer perceptron."""
@@ -29,6 +31,32 @@ class Sinusoid(nn.Module):
         angle = value[..., None] * self.frequencies  # [..,bands]
         wave = torch.cat([angle.cos(), angle.sin()], dim=-1)  # [..,2*bands]
         out: Tensor = self.outer(F.silu(self.inner(wave)))  # [..,D]
+        return out
+
+
+class Spectrum(nn.Module):
+    """Convolutions over time and frequency of log-mel: another throat shifts what it says along
+    the bands, and a filter that moves along them hears the same (LeCun et al. 1998; as the input
+    of speech recognisers, Abdel-Hamid et al., IEEE/ACM TASLP 22(10), 2014).
+
+    Args:
+        width: D of the output.
+        channels: C of the first layer; the others have 2 C.
+    """
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, channels, 3, stride=(1, 2), padding=1)
+        self.second = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.third = nn.Conv2d(2 * channels, 2 * channels, 3, stride=2, padding=1)
+        self.leave = nn.Linear(2 * channels * (BANDS // 8), width)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        size, frames = audio.shape[:2]
+        x = audio.reshape(size, 1, frames * SUBFRAMES, BANDS)  # [B,1,4F,80]
+        for layer in (self.first, self.second, self.third):
+            x = F.silu(layer(x))  # [B,C,4F,40], [B,2C,2F,20], [B,2C,F,10]
+        out: Tensor = self.leave(x.transpose(1, 2).flatten(2))  # [B,F,D]
         return out
 
 

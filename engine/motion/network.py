@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.motion.arkit import EXPRESSION, LIPS, MOTION_SIZE, POSE
-from engine.motion.layers import Block, ConvBlock, Head, Sinusoid, rotary_table
+from engine.motion.layers import Block, ConvBlock, Head, Sinusoid, Spectrum, rotary_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,10 @@ class Dims:
     states: int = 3
     visemes: int = 19
     kernel: int = 5
+    ear: int = 2
+    """Convolutions over time of the audio branch: each sees ``kernel`` frames."""
+    spectrum: int = 0
+    """Channels of the audio branch's convolutions over time and frequency; 0: it has none."""
 
     @property
     def frames(self) -> int:
@@ -92,23 +96,30 @@ class Condition(NamedTuple):
     """[B,F] all zero: nobody is heard, or not told."""
 
 
+class Scores(NamedTuple):
+    """What the audio branch alone makes of the sound."""
+
+    visemes: Tensor
+    """[B,F,V] viseme scores."""
+    contact: Tensor
+    """[B,F] score (logit) that the lips must touch: p, b, m."""
+    lips: Tensor
+    """[B,F,28] lips as the audio branch alone would have them (training only)."""
+
+
 class Context(NamedTuple):
     """What stays the same over the denoising steps of one window."""
 
     heard: Tensor
     """[B,N,D] embedding of the new frames' sound, one's own and the other speaker's."""
+    scores: Scores
+    """What the audio branch hears in one's own sound."""
     past: Tensor
     """[B,P/patch,D] tokens of the past."""
     past_signal: Tensor
     """[B,P/patch,D] what modulates them."""
     shared: Tensor
     """[B,D] reference, state, style, emotion, guidance."""
-    visemes: Tensor
-    """[B,F,V] viseme scores of the audio branch."""
-    contact: Tensor
-    """[B,F] score (logit) that the lips must touch: p, b, m."""
-    lips: Tensor
-    """[B,F,28] lips as the audio branch alone would have them (training only)."""
 
 
 class AudioBranch(nn.Module):
@@ -118,18 +129,23 @@ class AudioBranch(nn.Module):
         dims: sizes.
         width: of the embedding.
         blocks: convolutions over time.
+        channels: of the convolutions over time and frequency before them; 0: none.
     """
 
-    def __init__(self, dims: Dims, width: int, blocks: int) -> None:
+    def __init__(self, dims: Dims, width: int, blocks: int, channels: int = 0) -> None:
         super().__init__()
         self.enter = nn.Linear(dims.audio, width)
+        self.spectrum = Spectrum(width, channels) if channels else None
         self.unknown = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(ConvBlock(width, dims.kernel) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, audio: Tensor, known: Tensor) -> Tensor:
         mask = known[..., None]  # [B,F,1]
-        x = self.enter(audio) * mask + self.unknown * (1.0 - mask)  # [B,F,D]
+        x = self.enter(audio)  # [B,F,D]
+        if self.spectrum is not None:
+            x = x + self.spectrum(audio * mask)  # [B,F,D]
+        x = x * mask + self.unknown * (1.0 - mask)  # [B,F,D]
         for block in self.blocks:
             x = block(x)  # [B,F,D]
         out: Tensor = self.norm(x)  # [B,F,D]
@@ -152,7 +168,7 @@ class CMDT(nn.Module):
         super().__init__()
         self.dims = dims
         width = dims.width
-        self.audio = AudioBranch(dims, width, blocks=2)
+        self.audio = AudioBranch(dims, width, dims.ear, dims.spectrum)
         # A nod answers a phrase, not a phone: who is listened to gets a much smaller ear.
         self.other = AudioBranch(dims, dims.other, blocks=1)
         self.other_new = nn.Linear(dims.other, width)
@@ -193,12 +209,16 @@ class CMDT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        silent = (
+        silent = [
             self.modulation, self.final, self.step.outer, self.guidance.outer,
             self.other_new, self.other_old,
-        )  # fmt: skip
-        heads = tuple(head.outer for head in (self.lips, self.expression, self.pose))
-        for layer in silent + heads:
+        ]  # fmt: skip
+        silent += [head.outer for head in (self.lips, self.expression, self.pose)]
+        # The larger ear begins as the small one: weights of that can be continued (``adopt``).
+        silent += [block.down for block in self.audio.blocks[2:]]
+        if self.audio.spectrum is not None:
+            silent.append(self.audio.spectrum.leave)
+        for layer in silent:
             nn.init.zeros_(layer.weight)
 
     def forward(
@@ -216,7 +236,7 @@ class CMDT(nn.Module):
     def encode(self, condition: Condition) -> Context:
         """Everything that does not depend on the noisy frames."""
         past, new = self.dims.past, self.dims.new
-        heard = self.audio(condition.audio, condition.audio_known)  # [B,F,D]
+        heard, scores = self.listen(condition.audio, condition.audio_known)
         old, recent = heard.split([past, new], dim=1)  # [B,P,D], [B,N,D]
         other = self.other(condition.other, condition.other_known)  # [B,F,E]
         before, now = other.split([past, new], dim=1)  # [B,P,E], [B,N,E]
@@ -226,10 +246,13 @@ class CMDT(nn.Module):
         level = self.time(1.0 - condition.past_noise)[:, None]  # [B,1,D]
         signal = F.silu(pooled + shared[:, None] + level)  # [B,P/patch,D]
         tokens = self.patch(self.fold(self.visible_past(condition))) + pooled  # [B,P/patch,D]
+        return Context(recent, scores, tokens, signal, shared)
+
+    def listen(self, audio: Tensor, known: Tensor) -> tuple[Tensor, Scores]:
+        """Embedding [B,F,D] of log-mel [B,F,320] where ``known`` [B,F], and its scores."""
+        heard = self.audio(audio, known)  # [B,F,D]
         contact = self.contact(heard)[..., 0]  # [B,F]
-        return Context(
-            recent, tokens, signal, shared, self.visemes(heard), contact, self.audio_lips(heard)
-        )
+        return heard, Scores(self.visemes(heard), contact, self.audio_lips(heard))
 
     def denoise(self, noisy: Tensor, time: Tensor, step: Tensor, context: Context) -> Tensor:
         """One evaluation: velocity [B,N,M]."""

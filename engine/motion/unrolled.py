@@ -96,7 +96,7 @@ class Unrolled(nn.Module):
             return self.network.denoise(noisy, one * time, one * meant, context)
 
         normal: Tensor = sample(denoise, noise, self.steps)  # [B,N,58]
-        contact = context.contact[:, self.network.dims.past :].sigmoid()  # [B,N]
+        contact = context.scores.contact[:, self.network.dims.past :].sigmoid()  # [B,N]
         return self.scale.raw_motion(normal), contact
 
 

@@ -149,7 +149,7 @@ def test_unrolled_is_the_sampler_in_raw_units() -> None:
         expected = scale.raw_motion(sample(denoise, inputs["noise"], 3))
         motion, contact = module(**inputs)
         np.testing.assert_allclose(motion, expected, atol=1e-5)
-        wanted = network.encode(given).contact[:, TINY.past :].sigmoid()
+        wanted = network.encode(given).scores.contact[:, TINY.past :].sigmoid()
         np.testing.assert_allclose(contact, wanted, atol=1e-5)
 
 

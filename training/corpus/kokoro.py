@@ -171,22 +171,24 @@ def say(text: str, voice: str, speed: float = 1.0) -> Utterance:
 
     Args:
         text: in the voice's language.
-        voice: e.g. ``af_heart``; its first letter says the language (``LANGUAGES``).
+        voice: e.g. ``af_heart``; its first letter says the language (``LANGUAGES``). Two names
+            joined by ``+`` are a person between both: the mean of their style vectors.
         speed: > 1 is faster.
 
     Raises:
         SpeechUnavailable: not fetched, no such voice, or the sentence is too long.
     """
     session, known, voices = _network()
-    if voice not in voices.files or voice[0] not in LANGUAGES:
+    people = voice.split("+")
+    if any(name not in voices.files for name in people) or voice[0] not in LANGUAGES:
         raise SpeechUnavailable(f"no neural voice {voice}")
     ids, owners, names = _tokens(text, voice, known)
-    styles = voices[voice]
+    styles = np.mean([voices[name] for name in people], 0, np.float32)
     if not names or len(ids) > len(styles):
         raise SpeechUnavailable(f"{voice} cannot say {text!r}")
     feeds = {
         "tokens": np.array([ids], np.int64),
-        "style": styles[len(ids) - 2][None].astype(np.float32),
+        "style": styles[len(ids) - 2][None],
         "speed": np.array([speed], np.float32),
     }
     audio, frames = session.run(None, feeds)

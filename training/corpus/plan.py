@@ -22,6 +22,8 @@ NEURAL_FROM, RECORDED_FROM = 60_000, 80_000
 PARTS = ("synthetic", "neural", "recorded")
 """What a corpus consists of, in the order of the clips' numbers."""
 SOUND_SHARE = 0.08
+BLEND_SHARE = 0.5
+"""Share of English neural clips spoken by a person between two voices."""
 DIALOGUE_SHARE, LISTENING_SHARE = 0.15, 0.06
 
 _ENGLISH = ("slt-hts", "kal", "ked")
@@ -123,7 +125,7 @@ def plan(
     rng.shuffle(specs)
     neural = random.Random(seed + 3)
     count = round(neural_hours * 3600 / CLIP_SECONDS)
-    talking = [_with_other(f"kokoro:{neural.choice(kokoro.VOICES)}", neural) for _ in range(count)]
+    talking = [_with_other(_neural(neural), neural) for _ in range(count)]
     spoken = _recorded(usable, random.Random(seed + 1))[:total]
     random.Random(seed + 2).shuffle(spoken)
     return [
@@ -154,6 +156,15 @@ def _with_other(voice: str, rng: random.Random) -> ClipSpec:
     while other == voice or other in HELD_OUT or not text.has(language_of(other), split):
         other = _voice(rng)
     return ClipSpec(0, "listening" if kind < LISTENING_SHARE else voice, split, other=other)
+
+
+def _neural(rng: random.Random) -> str:
+    """A neural voice; half of the English ones are a blend of two, of which there are hundreds."""
+    voice = rng.choice(kokoro.VOICES)
+    others = [v for v in kokoro.VOICES if v[0] in "ab" and f"kokoro:{v}" not in HELD_OUT]
+    if voice in others and rng.random() < BLEND_SHARE:
+        voice += f"+{rng.choice([v for v in others if v != voice])}"
+    return f"kokoro:{voice}"
 
 
 def _voice(rng: random.Random) -> str:

@@ -62,14 +62,18 @@ def adopt(network: CMDT, weights: Mapping[str, torch.Tensor]) -> None:
     network.load_state_dict(own)
 
 
-def load_network(path: Path) -> tuple[CMDT, Scale, dict[str, Any]]:
+def load_network(path: Path, dims: Dims | None = None) -> tuple[CMDT, Scale, dict[str, Any]]:
     """Rebuild a network, its units and its facts (``shortcut``, ``train_steps``, ...).
 
     Weights of an older network are taken over as far as they go: what it did not have keeps its
     fresh start, which has no influence.
+
+    Args:
+        path: checkpoint.
+        dims: of the network wanted, where it has more layers than the checkpoint's.
     """
     content = load(path)
-    dims = Dims(**content["dims"])
+    dims = dims or Dims(**content["dims"])
     network, scale = CMDT(dims), Scale(dims)
     adopt(network, content["weights"])
     scale.load_state_dict(content["scale"])

@@ -1,5 +1,5 @@
-"""Train the motion network: ``python -m training features|teacher|rollout|distill``, in this order,
-or ``python -m training motion``, which runs them all.
+"""Train the motion network: ``python -m training features|ear|teacher|rollout|distill``, in this
+order, or ``python -m training motion``, which runs them all.
 
 Each stage writes a checkpoint, a log (JSON lines) and loss curves (PNG) into ``--out`` and goes on
 with ``--resume``. Times are limits over all resumed runs.
@@ -27,6 +27,8 @@ from training.motion.critic import Adversary
 from training.motion.data import clip_files, load_clips, measure_scale
 from training.motion.losses import Weights
 from training.motion.objective import (
+    ear_objective,
+    heard_check,
     held_out_check,
     rollout_objective,
     student_objective,
@@ -40,10 +42,21 @@ from training.teacher.style import Style
 VARIANTS = 2
 """Augmented versions of every clip's sound, beside the clean one."""
 DEFAULT_CORPUS = CACHE.parent / "corpus"
-_SIZES = {"xs": Dims(128, 4, 4), "s": Dims(160, 4, 4), "m": Dims(256, 6, 4)}
+_SIZES = {
+    "xs": Dims(128, 4, 4, ear=4, spectrum=8),
+    "s": Dims(160, 4, 4, ear=6, spectrum=16),
+    "m": Dims(256, 6, 4, ear=8, spectrum=32),
+}
 _STRING = 4
 """Windows in a row in the rollout stage."""
 _HOPS = (2, 2, 3, 5, 8)
+_UNDISTURBED = Drops(warp=0.0, colour=0.0, hiss=0.0, hole=0.0)
+_LISTENED = {
+    "rules": ("espeak", "flite", "festival"), "neural": ("kokoro",),
+    "unseen": ("kokoro:bf_emma", "kokoro:am_michael"), "lj": ("recorded:ljspeech",),
+    "author": ("recorded:author",),
+}  # fmt: skip
+"""Voices whose visemes are counted while the ear learns."""
 _ROLLOUT_DROPS = Drops(no_past=0.0, short_past=0.05, lips=1.0, noise=0.0, astray=0.0)
 
 
@@ -90,7 +103,8 @@ def _windows(
     train = load_clips(args.corpus, "train", VARIANTS, args.out, args.seed, args.jobs)
     held = load_clips(args.corpus, "dev", 0, args.out, args.seed, args.jobs)
     scale = scale or measure_scale(train, dims)
-    return Windows(train, scale, dims, drops, args.seed), Windows(held, scale, dims, seed=1)
+    held_out = Windows(held, scale, dims, _UNDISTURBED, seed=1)
+    return Windows(train, scale, dims, drops, args.seed), held_out
 
 
 def _trainer(args: argparse.Namespace, network: CMDT, scale: Scale, stage: str) -> Trainer:
@@ -118,18 +132,45 @@ def listen(argv: list[str]) -> int:
     return 0
 
 
+def prick(argv: list[str]) -> int:
+    """Train the audio branch alone to hear visemes and lip contacts."""
+    args = _parser("ear", steps=8000, minutes=25.0, rate=1e-3, warmup=200, decay=0.999).parse_args(
+        argv
+    )
+    _begin(args)
+    network, known = _start(args, args.out / "ear.pt" if args.resume else None)
+    windows, held = _windows(args, network.dims, known)
+    trainer = _trainer(args, network, windows.scale, "ear")
+    objective = ear_objective(args.compile)
+    weights = Weights(contact=1.0, lips=0.5)
+    trainer.run(lambda: windows.draw(args.batch), objective, weights, heard_check(held, _LISTENED))
+    return _end(trainer)
+
+
+def _start(args: argparse.Namespace, own: Path | None) -> tuple[CMDT, Scale | None]:
+    """The network a stage begins with, and its units where they stay.
+
+    Args:
+        own: a checkpoint of this very training. The units are fixed once: a corpus that has grown
+            since must not shift them. Those of ``--init`` belong to the corpus it learned from.
+    """
+    if own is not None:
+        network, scale, _ = load_network(own)
+        return network, scale
+    dims = _SIZES[args.size]
+    return (load_network(args.init, dims)[0] if args.init else CMDT(dims)), None
+
+
 def teach(argv: list[str]) -> int:
-    """Train the teacher by flow matching."""
+    """Train the teacher by flow matching, from the ear where there is one."""
     args = _parser(
         "teacher", steps=8000, minutes=60.0, rate=1e-3, warmup=300, decay=0.999
     ).parse_args(argv)
     _begin(args)
-    target = args.out / "teacher.pt"
-    source = target if args.resume else args.init
-    network, known = load_network(source)[:2] if source else (CMDT(_SIZES[args.size]), None)
-    # The units are fixed once: a corpus that has grown since must not shift them. Another
-    # network's units, though, belong to the corpus that one learned from.
-    windows, held = _windows(args, network.dims, known if args.resume else None)
+    ear = args.out / "ear.pt"
+    own = args.out / "teacher.pt" if args.resume else None
+    network, known = _start(args, own or (ear if ear.is_file() and not args.init else None))
+    windows, held = _windows(args, network.dims, known)
     trainer = _trainer(args, network, windows.scale, "teacher")
     objective = teacher_objective(windows.scale, args.compile)
     check = held_out_check(held, (4, 10), shortcut=False)
@@ -175,7 +216,7 @@ class _Hops:
 
 
 def everything(argv: list[str]) -> int:
-    """All stages in a row: features, teacher, rollout, a student for all K, one for each K."""
+    """All stages in a row: features, ear, teacher, rollout, a student for all K, one for each."""
     parser = _parser("motion", minutes=120.0)
     args = parser.parse_args(argv)
     common = ["--corpus", args.corpus, "--out", args.out, "--seed", args.seed, "--jobs", args.jobs]
@@ -214,7 +255,8 @@ def distill(argv: list[str]) -> int:
 
 
 _SHARES: tuple[tuple[Callable[[list[str]], int], tuple[str, ...], float], ...] = (
-    (teach, (), 0.58),
+    (prick, (), 0.18),
+    (teach, (), 0.40),
     (roll, (), 0.15),
     (distill, (), 0.15),
     *((distill, ("--k", str(k)), 0.04) for k in (1, 2, 4)),

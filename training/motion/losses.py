@@ -12,7 +12,7 @@ from engine.face.rig import Rig
 from engine.face.topology import MOUTH_CENTRE
 from engine.motion.arkit import INDEX, LIPS, MOTION_SIZE
 from engine.motion.diffusion import estimate, smooth_noise
-from engine.motion.network import Context
+from engine.motion.network import Scores
 from engine.motion.unrolled import Scale
 from training.motion.windows import Batch
 
@@ -97,12 +97,12 @@ def dynamics(
     }
 
 
-def audio_branch(context: Context, batch: Batch) -> dict[str, Tensor]:
+def audio_branch(heard: Scores, batch: Batch) -> dict[str, Tensor]:
     """Phonetic supervision: visemes, and lips from the sound alone, on every known frame."""
-    scores = context.visemes.flatten(0, 1)  # [B*F,V]
+    scores = heard.visemes.flatten(0, 1)  # [B*F,V]
     known = (batch.viseme >= 0).float()  # [B,F]
-    lips = (context.lips - batch.lips).square().mean(-1)  # [B,F]
-    contact = F.binary_cross_entropy_with_logits(context.contact, batch.closure, reduction="none")
+    lips = (heard.lips - batch.lips).square().mean(-1)  # [B,F]
+    contact = F.binary_cross_entropy_with_logits(heard.contact, batch.closure, reduction="none")
     return {
         "contact": (contact * known).sum() / known.sum().clamp_min(1.0),
         "viseme": F.cross_entropy(scores, batch.viseme.flatten(), ignore_index=-1),

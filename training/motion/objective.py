@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -42,6 +42,17 @@ def compiled(function: Callable[..., Any], wanted: bool) -> Callable[..., Any]:
     return fast
 
 
+def ear_objective(compile_network: bool) -> Objective:
+    """Phonetic supervision of the audio branch alone: what it hears, before it moves a face."""
+    listen = compiled(_listen, compile_network)
+
+    def objective(network: CMDT, batch: Batch) -> dict[str, Tensor]:
+        terms = audio_branch(listen(network, batch.condition), batch)
+        return {"flow": terms.pop("viseme")} | terms
+
+    return objective
+
+
 def teacher_objective(scale: Scale, compile_network: bool) -> Objective:
     """Flow matching with the auxiliary terms."""
     groups, opening = group_weights(), opening_vector(scale)
@@ -55,7 +66,7 @@ def teacher_objective(scale: Scale, compile_network: bool) -> Objective:
         error = (guess - velocity(batch.clean, noise)).square()
         terms = {"flow": weighted(error, batch, groups)}
         terms |= dynamics(guess, noisy, time, batch, opening, groups)
-        return terms | audio_branch(context, batch)
+        return terms | audio_branch(context.scores, batch)
 
     return objective
 
@@ -154,7 +165,7 @@ def student_objective(
         terms = {"flow": weighted((guess - target).square(), batch, groups)}
         implied = batch._replace(clean=noisy + target * (1.0 - time)[:, None, None])
         terms |= dynamics(guess, noisy, time, implied, opening, groups)
-        return terms | audio_branch(context, batch)
+        return terms | audio_branch(context.scores, batch)
 
     return objective
 
@@ -180,6 +191,10 @@ def rows(part: slice, *values: Any) -> list[Any]:
     return [
         Condition(*(x[part] for x in v)) if isinstance(v, Condition) else v[part] for v in values
     ]
+
+
+def _listen(network: CMDT, condition: Condition) -> Any:
+    return network.listen(condition.audio, condition.audio_known)[1]
 
 
 def _forward(
@@ -245,6 +260,40 @@ def held_out_check(
             both = torch.cat(pairs).T
             figures[f"r{count}"] = round(float(torch.corrcoef(both)[0, 1]), 4)
             figures[f"gap{count}"] = round(float((both[0] - both[1]).square().mean()), 4)
+        return figures
+
+    return check
+
+
+def heard_check(
+    windows: Windows, groups: Mapping[str, tuple[str, ...]], size: int = 256
+) -> Callable[[CMDT], dict[str, float]]:
+    """Share of visemes heard right, silence apart, on fixed held-out windows.
+
+    Args:
+        windows: held out.
+        groups: name of a figure -> beginnings of the voices it is about.
+        size: windows of each group.
+    """
+    state = torch.random.get_rng_state()
+    torch.manual_seed(1)
+    fixed = {name: windows.of_voices(voices, size) for name, voices in groups.items()}
+    torch.random.set_rng_state(state)
+
+    @torch.no_grad()
+    def check(network: CMDT) -> dict[str, float]:
+        figures = {}
+        for name, batch in fixed.items():
+            if batch is None:
+                continue
+            scores = _listen(network, batch.condition)
+            spoken = batch.viseme > 0
+            right = (scores.visemes.argmax(-1) == batch.viseme)[spoken].float().mean()
+            figures[f"heard_{name}"] = round(float(right), 4)
+            touch, asked = scores.contact[spoken] > 0, batch.closure[spoken] > 0
+            figures[f"touch_{name}"] = round(
+                float(2 * (touch & asked).sum() / (touch.sum() + asked.sum()).clamp_min(1)), 4
+            )
         return figures
 
     return check

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.audio.features import BANDS, SUBFRAMES, mel_filters
+from engine.audio.features import BANDS, SILENCE, SUBFRAMES, mel_filters
 from engine.motion.arkit import EXPRESSION, LIPS, MOTION_SIZE, POSE
 from engine.motion.condition import IDLE, LISTENING, SPEAKING
 from engine.motion.network import Condition, Dims
@@ -40,6 +40,15 @@ _POSE_BACK, _FACE_BACK = 50.0, 12.0
 """Frames in which an offset falls to 1/e."""
 _ASTRAY = 0.7
 """Deviation of that offset, normalised units."""
+
+_COLOUR = 0.45
+"""Deviation of each of the cosines that make up a microphone's colour, nepers of power."""
+_GAIN = 0.8
+_CURVES = np.cos(np.pi * np.arange(1, 6)[:, None] * (np.arange(BANDS) + 0.5) / BANDS)
+_NOISE = (-6.0, 1.0)
+"""Level of added noise against the window's mean log power, nepers."""
+_HOLE = 12
+"""Widest run of bands that may be missing."""
 
 _WARPS = np.stack([band_warp(factor) for factor in np.linspace(0.86, 1.16, 13)])
 
@@ -80,6 +89,12 @@ class Drops:
     usual: int = 4
     warp: float = 0.6
     """Share of windows heard through another vocal tract."""
+    colour: float = 0.6
+    """Share of windows through another microphone."""
+    hiss: float = 0.35
+    """Share of windows with steady noise of any colour added."""
+    hole: float = 0.25
+    """Share of windows with some bands missing (Park et al., "SpecAugment", arXiv 1904.08779)."""
     emotion: float = 0.15
     other: float = 0.25
     natural: float = 0.4
@@ -142,6 +157,12 @@ class Windows:
     def draw(self, size: int) -> Batch:
         """A batch of ``size`` windows."""
         return self.at(self._firsts(size))
+
+    def of_voices(self, beginnings: tuple[str, ...], size: int) -> Batch | None:
+        """A batch of voices whose names begin so; None where there are none."""
+        theirs = np.array([voice.startswith(beginnings) for voice in self.clips.voices])
+        firsts = self.firsts[theirs[self.clip_of[self.firsts]]]
+        return self.at(self.rng.choice(firsts, size)) if len(firsts) else None
 
     def _firsts(self, size: int) -> Array:
         first = self.rng.choice(self.firsts, size)
@@ -226,7 +247,7 @@ class Windows:
         audio = np.stack(
             [clips.features[v][row] for v, row in zip(variant, frames, strict=True)]
         ).astype(np.float32)
-        audio = self._other_throats(audio)
+        audio = self._other_rooms(self._other_throats(audio))
         noise = rng.uniform(0, drops.noise, size).astype(np.float32)
         noise *= rng.random(size) < 0.8
         past = motion[:, : dims.past]
@@ -269,6 +290,32 @@ class Windows:
         bands = audio.reshape(size, frames * SUBFRAMES, BANDS)
         warped: Array = (bands @ matrix.astype(np.float32)).reshape(audio.shape)
         return warped
+
+    def _other_rooms(self, audio: Array) -> Array:
+        """Each window [B,F,320] through another microphone, in noise, with bands missing.
+
+        On log power, so that every window differs: the corpus holds each clip in three versions.
+        """
+        rng, drops = self.rng, self.drops
+        size, frames = audio.shape[:2]
+        shape = (size, 1, 1, 1)
+        bands = audio.reshape(size, frames, SUBFRAMES, BANDS)
+        colour = rng.normal(0, _COLOUR, (size, len(_CURVES))) @ _CURVES  # [B,80]
+        colour += rng.normal(0, _GAIN, (size, 1))
+        bands = bands + np.where(rng.random(shape) < drops.colour, colour[:, None, None], 0)
+        level = bands.mean((1, 2, 3), keepdims=True) + rng.uniform(*_NOISE, shape)
+        tint = rng.normal(0, 2 * _COLOUR, (size, len(_CURVES))) @ _CURVES
+        # The power of noise under one band and 25 ms is gamma distributed: a few independent bins.
+        noise = level + tint[:, None, None] + np.log(rng.gamma(3.0, 1 / 3.0, bands.shape))
+        noisy = rng.random(size) < drops.hiss
+        bands[noisy] = np.logaddexp(bands[noisy], noise[noisy])
+        first = rng.integers(0, BANDS - _HOLE, size)[:, None]
+        width = rng.integers(1, _HOLE + 1, size)[:, None] * (rng.random((size, 1)) < drops.hole)
+        here = np.arange(BANDS)
+        hole = (here >= first) & (here < first + width)  # [B,80]
+        bands = np.where(hole[:, None, None], bands.mean((1, 2, 3), keepdims=True), bands)
+        heard: Array = np.maximum(bands, SILENCE).reshape(audio.shape).astype(np.float32)
+        return heard
 
     def _state(self, frames: Array, audio_known: Array) -> Array:
         """One-hot [B,3] as the engine derives it from speech detection; 5 % are wrong."""
