@@ -1,60 +1,67 @@
-"""Renderer export: geometry and refiner in one ONNX file, checked against torch."""
+"""The renderer for export: geometry, and the refiner as trained or as shipped."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
-import torch
-from torch import nn
 
 from engine.errors import ArtifactError
-from engine.render.layout import network_inputs, network_outputs
+from engine.render.layout import SIZE, network_inputs, network_outputs
 from engine.render.network import RenderNetwork
-from engine.runtime.artifact import write_manifest
+from engine.runtime.artifact import Artifact, open_artifact
 from engine.runtime.base import Array, TensorSpec
-from training.refiner.checkpoint import load_refiner
+from training.refiner.checkpoint import DEFAULT, load_refiner
+from training.refiner.model import Refiner
+from trt_builders.networks import Source
+from trt_builders.shipped import read_weights
 
-OPSET = 18
-TOLERANCE = 0.05
-"""Largest mean difference allowed between ONNX Runtime and torch, in levels of 255."""
+_PREFIX = "refiner."
 
 
-def export(name: str, checkpoint: Path | None, out: Path) -> Path:
-    """Write ``render_512.onnx`` and ``render_512.json``.
+def load(name: str, checkpoint: Path | None, shipped: bool) -> Source:
+    """``render_512``; see ``networks.load``. Without any refiner the mouth is drawn unrepaired."""
+    path = checkpoint or DEFAULT
+    facts: dict[str, Any]
+    refiner: Refiner | None
+    made_from = ""
+    if checkpoint or (path.is_file() and not shipped):
+        refiner, facts = load_refiner(checkpoint)
+    else:
+        artifact = open_artifact(name)
+        refiner, facts = restore_refiner(artifact)
+        path, made_from = artifact.path, artifact.sha256
+    config = {"size": SIZE, "refiner": facts}
+    module = RenderNetwork(refiner).eval()
+    inputs, outputs = network_inputs(), network_outputs()
+    return Source(module, inputs, outputs, config, example_inputs, str(path), made_from)
 
-    Args:
-        name: ``render_512``.
-        checkpoint: of ``training refiner``; default: where it leaves it. Without one the mouth
-            is drawn without repair.
-        out: folder.
+
+def restore_refiner(artifact: Artifact) -> tuple[Refiner | None, dict[str, Any]]:
+    """Refiner of a shipped renderer and facts of its training.
 
     Raises:
-        ArtifactError: the written file computes something else than the module.
+        ArtifactError: the file holds a refiner of another shape.
     """
-    refiner, facts = load_refiner(checkpoint)
-    module = RenderNetwork(refiner).eval()
-    example = example_inputs()
-    path = out / f"{name}.onnx"
-    _write(module, example, path)
-    _check(module, example, path)
-    write_manifest(
-        path,
-        network_inputs(),
-        network_outputs(),
-        {"size": 512, "refiner": facts},
-        f"python -m trt_builders export {name}",
-        date=datetime.now(UTC).date().isoformat(),
-    )
-    return path
+    found = {
+        k.removeprefix(_PREFIX): v
+        for k, v in read_weights(artifact.path).items()
+        if k.startswith(_PREFIX)
+    }
+    if not found:
+        return None, {}
+    refiner = Refiner()
+    try:
+        refiner.load_state_dict(found)
+    except RuntimeError as error:
+        raise ArtifactError(f"{artifact.path.name} holds another refiner: {error}") from error
+    return refiner.eval(), dict(artifact.config["refiner"])
 
 
-def example_inputs() -> dict[str, Array]:
+def example_inputs(seed: int = 0) -> dict[str, Array]:
     """Inputs that exercise the graph: a smooth picture, small random motion."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     example = {k: _example(k, spec, rng) for k, spec in network_inputs().items()}
     axes = np.zeros(network_inputs()["mouth_card_axes"].shape, np.float32)
     axes[:, 0, 0], axes[:, 1, 1] = 60, -40
@@ -80,30 +87,3 @@ def _smooth_picture(shape: tuple[int, ...]) -> Array:
     if shape[1] == 4:
         picture[:, 3] = wave
     return picture
-
-
-def _write(module: nn.Module, example: dict[str, Array], path: Path) -> None:
-    tensors = tuple(torch.from_numpy(v) for v in example.values())
-    program = torch.onnx.export(
-        module,
-        tensors,
-        None,
-        input_names=list(example),
-        output_names=list(network_outputs()),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    if program is None:
-        raise ArtifactError("torch wrote no ONNX program")
-    onnx.save(program.model_proto, path)
-
-
-def _check(module: nn.Module, example: dict[str, Array], path: Path) -> None:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        ours = module(*(torch.from_numpy(v) for v in example.values())).numpy()
-    (theirs,) = session.run(None, example)
-    difference = np.abs(ours.astype(np.float32) - theirs.astype(np.float32)).mean()
-    if difference > TOLERANCE:
-        raise ArtifactError(f"{path.name} differs from torch by {difference:.3f} levels on average")

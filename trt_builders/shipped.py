@@ -37,7 +37,7 @@ TRANSPOSED = ".T"
 """Suffix of an initializer that is the named weight turned around."""
 STORED = "vivace.weight."
 """Prefix of a metadata key whose value is a weight: shape, a colon, base64 of float32 (C order)."""
-_SCOPES = "pkg.torch.onnx.name_scopes"
+SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _through_graph(
 def _module(node: onnx.NodeProto) -> str | None:
     """Module name of a linear layer's node, None for any other."""
     for entry in node.metadata_props:
-        if entry.key == _SCOPES:
+        if entry.key == SCOPES:
             *_, owner, call = ast.literal_eval(entry.value)
             return owner if owner and call.startswith("linear") else None
     return None
