@@ -237,6 +237,10 @@ def test_the_plan_is_varied_and_numbers_its_parts() -> None:
         assert spec.other != spec.voice and spec.other not in HELD_OUT
         if spec.voice != "listening":
             assert spec.voice.startswith("kokoro") == (part_of(spec.index) == "neural")
+    blends = [v.removeprefix("kokoro:").split("+") for v in voices if "+" in v and v[0] == "k"]
+    assert 0.3 < len(blends) / sum(v.startswith("kokoro") for v in voices) < 0.9
+    assert all(a != b and a[0] in "ab" and b[0] in "ab" for a, b in blends)
+    assert not {f"kokoro:{name}" for pair in blends for name in pair} & set(HELD_OUT)
     longer = plan(6.0, 0, [], 3.0)
     assert longer[: len(specs)] == specs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from trt_builders import export
 
 torch.set_num_threads(1)  # more only fight each other at this size
 
-TINY = Dims(width=16, layers=2, heads=2)
+TINY = Dims(width=16, layers=2, heads=2, ear=3, spectrum=2)
 
 
 def tiny(seed: int = 0) -> CMDT:
@@ -185,3 +186,16 @@ def test_an_export_that_computes_something_else_is_refused(exported: tuple[Path,
     other = Unrolled(tiny(seed=1), scaled(), 2, shortcut=True).eval()
     with pytest.raises(ArtifactError, match="differs from its checkpoint"):
         export.check(other, exported[1], export.example_inputs(other))
+
+
+def test_a_larger_ear_begins_as_the_small_one(tmp_path: Path) -> None:
+    small = CMDT(replace(TINY, ear=2, spectrum=0))
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    path = tmp_path / "small.pt"
+    content = checkpoint.network_content(small, small.state_dict(), Scale(TINY), {})
+    checkpoint.save(path, content)
+    large, _, _ = checkpoint.load_network(path, TINY)
+    assert len(list(large.parameters())) > len(list(small.parameters()))
+    np.testing.assert_array_equal(speed(large, condition()), speed(small.eval(), condition()))

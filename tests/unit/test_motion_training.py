@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.audio.features import SILENCE
 from engine.media import SAMPLES_PER_FRAME
 from engine.motion.arkit import EXPRESSION, INDEX, LIPS, POSE
 from engine.motion.diffusion import interpolate
@@ -20,12 +21,14 @@ from training.evaluation.lips import closures
 from training.motion import curves, losses, metrics
 from training.motion.checkpoint import adopt, load_network
 from training.motion.critic import Adversary
-from training.motion.data import Clips, load_clips, measure_scale
+from training.motion.data import Clips, clip_files, load_clips, measure_scale
 from training.motion.ema import Ema
 from training.motion.objective import (
     draw_steps,
+    ear_objective,
     from_own_past,
     guided,
+    heard_check,
     held_out_check,
     rollout_objective,
     step_shares,
@@ -37,7 +40,7 @@ from training.motion.windows import Drops, Windows, way_back
 
 torch.set_num_threads(1)  # more only fight each other at this size
 
-TINY = Dims(width=16, layers=1, heads=2)
+TINY = Dims(width=16, layers=1, heads=2, ear=3, spectrum=2)
 JAW = INDEX["jawOpen"]
 
 
@@ -87,6 +90,15 @@ def test_clips_keep_their_borders(clips: Clips, corpus: Path) -> None:
     assert not np.array_equal(clips.features[0], clips.features[1])  # augmented
     with pytest.raises(FileNotFoundError, match="no test clips"):
         load_clips(corpus, "test", 0, corpus / "cache")
+
+
+def test_a_clip_without_motion_waits(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for source in sorted((corpus / "clips").iterdir())[:2]:
+        with np.load(source) as clip:
+            kept = {k: v for k, v in clip.items() if k != "motion" or source.stem == "00001"}
+        np.savez(tmp_path / "clips" / source.name, **kept)
+    assert [path.stem for path in clip_files(tmp_path, "train")] == ["00001"]
 
 
 def test_features_are_computed_once_and_belong_to_their_sound(clips: Clips, corpus: Path) -> None:
@@ -165,6 +177,40 @@ def test_people_are_drawn_more_often_than_they_are(clips: Clips) -> None:
     people = float(((style == 0) | (style == 3)).float().mean())
     alone = (clips.length[0] + clips.length[3] - 16) / (clips.length.sum() - 40)
     assert people == pytest.approx(0.5 + 0.5 * alone, abs=0.06)
+
+
+def test_a_window_is_heard_in_many_rooms(clips: Clips) -> None:
+    calm = {"warp": 0.0, "colour": 0.0, "hiss": 0.0, "hole": 0.0}
+    source = windows(clips, **calm)
+    loud = np.random.default_rng(1).uniform(SILENCE + 6, 2, (1, 40, 320))
+    audio = loud.astype(np.float32).repeat(60, 0)
+    np.testing.assert_array_equal(source._other_rooms(audio), audio)
+    coloured = windows(clips, **calm | {"colour": 1.0})._other_rooms(audio) - audio
+    of_band = coloured.reshape(60, -1, 80)
+    assert np.ptp(of_band, 1).max() < 1e-4  # a microphone does not change within a window
+    assert of_band[:, 0].std(0).min() > 0.5
+    noisy = windows(clips, **calm | {"hiss": 1.0})._other_rooms(audio) - audio
+    assert noisy.min() >= 0 < noisy.max()  # noise only adds power
+    holed = windows(clips, **calm | {"hole": 1.0})._other_rooms(audio).reshape(60, -1, 80)
+    missing = (np.ptp(holed, 1) == 0).sum(1)
+    assert missing.min() >= 1
+    assert missing.max() <= 12
+
+
+def test_only_the_ear_learns_to_hear(clips: Clips) -> None:
+    source = windows(clips, sound=0.0)
+    network = CMDT(TINY)
+    terms = ear_objective(False)(network, source.draw(16))
+    torch.autograd.backward(terms["flow"] + terms["contact"] + terms["lips"])
+    taught = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
+    assert taught == {"audio", "visemes", "contact", "audio_lips"}
+    groups = {"all": ("v",), "second": ("v1",), "nobody": ("w",)}
+    figures = heard_check(source, groups, 40)(network)
+    assert set(figures) == {"heard_all", "touch_all", "heard_second", "touch_second"}
+    sure = replace(clips, viseme=np.ones_like(clips.viseme))
+    with torch.no_grad():
+        network.visemes.bias[1] = 100.0
+    assert heard_check(windows(sure), {"all": ("v",)}, 40)(network)["heard_all"] == 1.0
 
 
 def test_sound_beyond_the_known_frames_is_flagged_and_unscored(clips: Clips) -> None:

@@ -78,11 +78,22 @@ def _parser(stage: str, **defaults: Any) -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=_SIZES, default="s", help="m is meant for a GPU")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction, default=_has_bf16(),
+        help="matrix products in bfloat16",
+    )  # fmt: skip
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--init", type=Path, help="start from this checkpoint's weights")
     parser.add_argument("--resume", action="store_true")
     parser.set_defaults(**defaults)
     return parser
+
+
+def _has_bf16() -> bool:
+    """Whether bfloat16 is the faster type here."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def _begin(args: argparse.Namespace) -> None:
@@ -108,7 +119,9 @@ def _windows(
 
 
 def _trainer(args: argparse.Namespace, network: CMDT, scale: Scale, stage: str) -> Trainer:
-    plan = Plan(args.steps, args.minutes, args.batch, args.rate, args.warmup, args.decay)
+    plan = Plan(
+        args.steps, args.minutes, args.batch, args.rate, args.warmup, args.decay, bf16=args.bf16
+    )
     facts = {"shortcut": stage.startswith("student"), "stage": stage}
     trainer = Trainer(network.train(), scale, plan, facts, args.out / f"{stage}.pt")
     if args.resume:
@@ -222,6 +235,7 @@ def everything(argv: list[str]) -> int:
     common = ["--corpus", args.corpus, "--out", args.out, "--seed", args.seed, "--jobs", args.jobs]
     learning = ["--size", args.size, "--device", args.device, "--threads", args.threads]
     learning += ["--batch", args.batch, "--compile" if args.compile else "--no-compile"]
+    learning += ["--bf16" if args.bf16 else "--no-bf16"]
     learning += ["--resume"] * args.resume
     listen([str(x) for x in common])
     for stage, more, share in _SHARES:

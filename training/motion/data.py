@@ -60,11 +60,11 @@ _LABELS = ("motion", "viseme", "speaking", "closure", "style", "emotion")
 
 
 def clip_files(corpus: Path, split: str) -> list[Path]:
-    """Clip files of a split, in order."""
+    """Clip files of a split, in order; those whose motion is still to be made are left out."""
     found = []
     for path in sorted((corpus / "clips").glob("?????.npz")):
         with np.load(path) as clip:
-            if json.loads(str(clip["meta"]))["split"] == split:
+            if "motion" in clip and json.loads(str(clip["meta"]))["split"] == split:
                 found.append(path)
     return found
 

@@ -42,6 +42,7 @@ class Plan:
         rate: peak learning rate; falls to 5 % by a cosine.
         warmup: steps.
         decay: of the EMA.
+        bf16: matrix products in bfloat16: twice as fast where the processor computes in it.
     """
 
     steps: int = 8000
@@ -51,6 +52,7 @@ class Plan:
     warmup: int = 300
     decay: float = 0.999
     clip: float = 1.0
+    bf16: bool = False
     log_every: int = 25
     save_seconds: float = 150.0
     check_every: int = 500
@@ -183,7 +185,9 @@ class Trainer:
         """One optimizer step; returns the terms."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.progress.rate
-        terms = objective(self.network, batch)
+        device = torch.get_default_device().type
+        with torch.autocast(device, torch.bfloat16, enabled=self.plan.bf16):
+            terms = objective(self.network, batch)
         terms["loss"] = total(terms, weights)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms["loss"])

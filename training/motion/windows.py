@@ -298,17 +298,13 @@ class Windows:
         """
         rng, drops = self.rng, self.drops
         size, frames = audio.shape[:2]
-        shape = (size, 1, 1, 1)
         bands = audio.reshape(size, frames, SUBFRAMES, BANDS)
         colour = rng.normal(0, _COLOUR, (size, len(_CURVES))) @ _CURVES  # [B,80]
         colour += rng.normal(0, _GAIN, (size, 1))
-        bands = bands + np.where(rng.random(shape) < drops.colour, colour[:, None, None], 0)
-        level = bands.mean((1, 2, 3), keepdims=True) + rng.uniform(*_NOISE, shape)
-        tint = rng.normal(0, 2 * _COLOUR, (size, len(_CURVES))) @ _CURVES
-        # The power of noise under one band and 25 ms is gamma distributed: a few independent bins.
-        noise = level + tint[:, None, None] + np.log(rng.gamma(3.0, 1 / 3.0, bands.shape))
-        noisy = rng.random(size) < drops.hiss
-        bands[noisy] = np.logaddexp(bands[noisy], noise[noisy])
+        colour *= rng.random((size, 1)) < drops.colour
+        bands = bands + colour.astype(np.float32)[:, None, None]
+        noisy = np.flatnonzero(rng.random(size) < drops.hiss)
+        bands[noisy] = np.logaddexp(bands[noisy], self._hiss(bands[noisy]))
         first = rng.integers(0, BANDS - _HOLE, size)[:, None]
         width = rng.integers(1, _HOLE + 1, size)[:, None] * (rng.random((size, 1)) < drops.hole)
         here = np.arange(BANDS)
@@ -316,6 +312,16 @@ class Windows:
         bands = np.where(hole[:, None, None], bands.mean((1, 2, 3), keepdims=True), bands)
         heard: Array = np.maximum(bands, SILENCE).reshape(audio.shape).astype(np.float32)
         return heard
+
+    def _hiss(self, bands: Array) -> Array:
+        """Log power of steady noise of any colour beside sound [B,F,4,80]."""
+        rng, size = self.rng, len(bands)
+        level = bands.mean((1, 2, 3)) + rng.uniform(*_NOISE, size)
+        tint = rng.normal(0, 2 * _COLOUR, (size, len(_CURVES))) @ _CURVES + level[:, None]
+        # The power of noise under one band and 25 ms is gamma distributed: a few independent bins.
+        ripple = np.log(rng.standard_gamma(3.0, bands.shape, np.float32) / 3.0)
+        noise: Array = tint.astype(np.float32)[:, None, None] + ripple
+        return noise
 
     def _state(self, frames: Array, audio_known: Array) -> Array:
         """One-hot [B,3] as the engine derives it from speech detection; 5 % are wrong."""
