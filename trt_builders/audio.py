@@ -60,7 +60,8 @@ def load(name: str, checkpoint: Path | None, shipped: bool) -> Source:
     inputs = {"samples": TensorSpec((1, PAST + SAMPLES_PER_FRAME))}
     outputs = {"features": TensorSpec((1, FEATURE_SIZE))}
     config = {"bands": BANDS, "hop": HOP, "window": WINDOW, "fft": FFT, "rate": SAMPLE_RATE}
-    return Source(LogMelNetwork().eval(), inputs, outputs, config, example_inputs, "", rows=True)
+    module = LogMelNetwork().eval()
+    return Source(module, inputs, outputs, config, example_inputs, example_inputs, "", rows=True)
 
 
 def example_inputs(seed: int = 0) -> dict[str, Array]:

@@ -76,7 +76,12 @@ def export(
 
 
 def trace(
-    name: str, batch: int = 1, checkpoint: Path | None = None, *, shipped: bool = False
+    name: str,
+    batch: int = 1,
+    checkpoint: Path | None = None,
+    *,
+    shipped: bool = False,
+    real: bool = False,
 ) -> Traced:
     """Export to memory.
 
@@ -85,6 +90,7 @@ def trace(
         batch: rows.
         checkpoint: of its training; None: where training leaves it, else the shipped weights.
         shipped: take the shipped weights even where there is a checkpoint.
+        real: compare on inputs as they are served, which take longer to make.
 
     Raises:
         ArtifactError: unknown network, impossible batch, or weights that do not fit.
@@ -92,7 +98,7 @@ def trace(
     if batch < 1:
         raise ArtifactError(f"batch is {batch}; at least 1")
     source = networks.load(name, checkpoint, shipped)
-    inputs = rows_of(source, batch)
+    inputs = rows_of(source, batch, real=real)
     wanted = reference(source, inputs, batch)
     return Traced(name, batch, source, to_onnx(source, batch, inputs), inputs, wanted)
 
@@ -148,9 +154,10 @@ def _descent(traced: Traced, path: Path) -> dict[str, object]:
     return {"batch": traced.batch} | ({"made_from": made_from} if made_from else {})
 
 
-def rows_of(source: Source, batch: int, seed: int = 0) -> dict[str, Array]:
-    """Example inputs of ``batch`` different rows, laid end to end."""
-    rows = [source.example(seed + row) for row in range(batch)]
+def rows_of(source: Source, batch: int, *, real: bool = False) -> dict[str, Array]:
+    """Inputs of ``batch`` different rows, laid end to end."""
+    make = source.real if real else source.example
+    rows = [make(seed) for seed in range(batch)]
     return {name: np.concatenate([row[name] for row in rows]) for name in source.inputs}
 
 
