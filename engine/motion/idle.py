@@ -26,6 +26,8 @@ class IdleSettings:
 
     Args:
         blink_after: shortest and longest time without a blink before one is added, in seconds.
+        blink_rest: shortest time between two blinks, in seconds; a network that decides every few
+            frames whether to blink does so too often again at once.
         gaze: size of added glances, in eyeLook units.
         sway: size of the added head motion; 1 is about a third of a degree.
         speech_on: the mouth is released above this speech probability.
@@ -36,6 +38,7 @@ class IdleSettings:
     """
 
     blink_after: tuple[float, float] = (5.0, 9.0)
+    blink_rest: float = 0.8
     gaze: float = 0.035
     sway: float = 1.0
     speech_on: float = 0.5
@@ -60,6 +63,8 @@ _JAW, _CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
 _LIMITS = np.array([0.45, 0.30, 0.25, 0.25, 0.25, 0.25], np.float32)
 """Largest |yaw|, |pitch|, |roll| (rad), |x|, |y|, |z| (inter-ocular units)."""
 _SHUT_EYE = 0.5  # blink weight above which the lids count as shut
+_OPENING = 2  # frames that lids take to open again
+_DROOP = 0.25  # how low lids may hang between blinks
 _LID_CURVES = (
     np.array([0.55, 1.0, 0.7, 0.25], np.float32),
     np.array([0.5, 1.0, 0.85, 0.45, 0.15], np.float32),
@@ -134,7 +139,12 @@ class Idle:
         values[list(_SPEECH_SHAPES)] *= 1.0 - eased
 
     def _blink(self, values: Float32, pts: int) -> None:
-        """Add a blink when neither the network nor this stage has blinked for a while."""
+        """Add a blink when nobody has blinked for a while, and take one away that comes too soon."""
+        if self._open_since is not None:
+            rested = pts - self._open_since
+            if _OPENING < rested < self._settings.blink_rest * FPS:
+                lids = list(_BLINKS)
+                values[lids] = np.minimum(values[lids], _DROOP)
         if self._open_since is None or values[list(_BLINKS)].mean() > _SHUT_EYE:
             self._wait_from(pts)
         if self._lid is None and pts - (self._open_since or 0) >= self._patience:

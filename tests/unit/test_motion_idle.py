@@ -50,6 +50,20 @@ def test_the_networks_own_blinks_are_enough() -> None:
     assert blinks(shown(Idle(0), items)) == len(range(20, len(items), 2 * FPS))
 
 
+def test_a_blink_right_after_another_is_taken_away() -> None:
+    items = still(60 * FPS)
+    for start in range(20, len(items), 18):  # every 0.72 s, each 120 ms long
+        for frame in items[start : start + 3]:
+            frame.values[BLINK] = frame.values[INDEX["eyeBlinkRight"]] = 1.0
+    kept = shown(Idle(0), items)
+    asked = len(range(20, len(items), 18))
+    assert blinks(kept) == (asked + 1) // 2
+    every = shown(Idle(0, IdleSettings(blink_rest=0.0)), items)
+    assert blinks(every) == asked
+    half = kept[:, BLINK][(kept[:, BLINK] > 0) & (kept[:, BLINK] < 1)]
+    assert half.max(initial=0) <= 0.25  # what is left of one does not look tired
+
+
 def test_the_mouth_shuts_in_silence_and_opens_with_speech() -> None:
     rig = Rig.load()
     talk = {"jawOpen": 0.4, "mouthLowerDownLeft": 0.3, "mouthFunnel": 0.2, "mouthSmileLeft": 0.3}
