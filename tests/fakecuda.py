@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from engine.runtime.base import Array, TensorSpec
+from engine.runtime.blocks import spec_bytes
 from engine.runtime.cuda import SIGNATURES
-from engine.runtime.tensorrt import spec_bytes
 
 _DEVICE = 1 << 40
 """Device addresses are no main-memory addresses, as on a real GPU."""

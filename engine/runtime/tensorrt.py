@@ -1,10 +1,7 @@
-"""TensorRT adapter, both flavours: rows of a batch on one GPU. The only module that imports them.
+"""TensorRT adapter, both flavours: rows of a batch on one GPU, replayed as a CUDA graph.
 
-    feeds ─▶ pinned memory ─1 copy─▶ inputs [B,…] ─▶ engine (CUDA graph) ─▶ outputs ─1 copy─▶ pinned
-    constants (placed once per session, on the device) ─copied there when a row changes hands─┘
-
-Everything is allocated once: two blocks on the device (inputs, outputs) and their two mirrors in
-pinned memory. ``run_rows`` allocates only what belongs to the callers. Written against the API that
+Everything is allocated once: two blocks on the device and their mirrors in pinned memory (see
+``blocks``). ``run_rows`` allocates only what belongs to the callers. Written against the API that
 TensorRT 10.x, 11.x and TensorRT-RTX share (``SURFACE``).
 """
 
@@ -12,18 +9,14 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from engine.errors import ArtifactError, BackendError
 from engine.runtime import cuda
-from engine.runtime.base import Array, TensorSpec, check_array
-from engine.runtime.rows import Placed, Row, Seating, check_rows
+from engine.runtime.base import Array, TensorSpec
+from engine.runtime.blocks import BlockRows
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +45,6 @@ SURFACE_RTX: Mapping[str, tuple[str, ...]] = {
 }
 """What is used of TensorRT-RTX beyond it."""
 
-_ALIGNMENT = 256
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64",
            "UINT8": "uint8", "BOOL": "bool", "INT8": "int8"}  # fmt: skip
 
@@ -110,59 +102,7 @@ def checked(module: ModuleType, flavour: str) -> ModuleType:
     return module
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Where tensors lie in one block of memory.
-
-    Args:
-        specs: by name, batched.
-        offsets: bytes from the start, by name, in the order of ``specs``.
-        size: bytes in all.
-    """
-
-    specs: Mapping[str, TensorSpec]
-    offsets: Mapping[str, int]
-    size: int
-
-    @classmethod
-    def plan(cls, specs: Mapping[str, TensorSpec]) -> Block:
-        """Lay tensors out one after the other, each aligned as TensorRT wants it."""
-        offsets, end = {}, 0
-        for name, spec in specs.items():
-            offsets[name] = end
-            end = -(-(end + spec_bytes(spec)) // _ALIGNMENT) * _ALIGNMENT
-        return cls(dict(specs), offsets, end)
-
-    def ranges(self, names: Iterable[str]) -> list[tuple[int, int]]:
-        """Offset and length of the fewest copies that cover ``names`` and nothing else's data."""
-        wanted, found = set(names), []
-        start: int | None = None
-        end = 0
-        for name, spec in self.specs.items():
-            if name in wanted:
-                start = self.offsets[name] if start is None else start
-                end = self.offsets[name] + spec_bytes(spec)
-            elif start is not None:
-                found.append((start, end - start))
-                start = None
-        return found if start is None else [*found, (start, end - start)]
-
-    def views(self, memory: Array) -> dict[str, Array]:
-        """The tensors inside a uint8 array of ``size`` bytes."""
-        return {
-            name: memory[self.offsets[name] : self.offsets[name] + spec_bytes(spec)]
-            .view(spec.dtype)
-            .reshape(spec.shape)
-            for name, spec in self.specs.items()
-        }
-
-
-def spec_bytes(spec: TensorSpec) -> int:
-    """Size of a tensor in bytes."""
-    return prod(spec.shape) * np.dtype(spec.dtype).itemsize
-
-
-class TensorRtRows:
+class TensorRtRows(BlockRows):
     """A compiled engine of one batch size as ``RowNetwork``.
 
     Args:
@@ -192,22 +132,16 @@ class TensorRtRows:
         module: ModuleType | None = None,
     ) -> None:
         trt = module or import_flavour(flavour)
-        self.batch = batch
-        self.inputs, self.outputs = dict(inputs), dict(outputs)
-        self.name = f"{flavour}:{device.gpu.name}" + (f" x{batch}" if batch > 1 else "")
-        self._network = network
         self._device = device
+        self._graph: cuda.Graph | None = None
         with device:
             self._logger = make_logger(trt)
             # The runtime has to outlive what it made.
             self._runtime, self._engine = deserialize(trt, plan, self._logger, network)
             takes = _io(trt, self._engine, trt.TensorIOMode.INPUT)
             gives = _io(trt, self._engine, trt.TensorIOMode.OUTPUT)
-            check_rows(self.inputs, takes, batch)
-            check_rows(self.outputs, gives, batch)
-            # In the manifest's order: what is fed together then lies together.
-            self._in = Block.plan({name: takes[name] for name in self.inputs})
-            self._out = Block.plan({name: gives[name] for name in self.outputs})
+            super().__init__(network, batch, inputs, outputs, takes, gives)
+            self.name = f"{flavour}:{device.gpu.name}" + (f" x{batch}" if batch > 1 else "")
             self._context = self._make_context(trt, flavour)
         self._memory = {
             "in": cuda.Memory(device, self._in.size),
@@ -215,11 +149,7 @@ class TensorRtRows:
             "feeds": cuda.Memory(device, self._in.size, pinned=True),
             "results": cuda.Memory(device, self._out.size, pinned=True),
         }
-        self._feeds = self._by_row(self._in, self._memory["feeds"], self.inputs)
-        self._results = self._by_row(self._out, self._memory["results"], self.outputs)
-        _fill_plausibly(self._feeds.values())
-        self._seating = Seating(batch)
-        self._graph: cuda.Graph | None = None
+        self._mirror(self._memory["feeds"].array(), self._memory["results"].array())
         with device:
             self._connect()
             # TensorRT loads kernels and sets things up in the first run: it cannot be recorded.
@@ -228,39 +158,10 @@ class TensorRtRows:
             if flavour == "tensorrt":
                 self._record()
 
-    def place(self, name: str, array: Array, /) -> Placed:
-        """Copy a constant to the device; its memory is freed with the object."""
-        source = check_array(self._network, name, array, self.inputs)
-        device = self._device
-        memory = cuda.Memory(device, source.nbytes)
-        with device:
-            device.upload(memory.address, source.ctypes.data, source.nbytes)
-            device.synchronize()
-        return Placed(memory)
-
-    def run_rows(self, rows: Sequence[Row], /) -> list[dict[str, Array]]:
-        """See ``RowNetwork``."""
-        with self._device as device:
-            places = self._seating.seat(rows)
-            for row, at in zip(rows, places, strict=True):
-                self._fill(at, row.feeds, row.constants)
-            for at in set(range(self.batch)) - set(places):
-                first = rows[0]
-                lacks = self._seating.unseated(at, first.constants)
-                self._fill(at, first.feeds, first.constants if lacks else {})
-            self._seating.overwrite(rows[0].feeds)
-            source, target = self._memory["feeds"].address, self._memory["in"].address
-            for offset, size in self._in.ranges(rows[0].feeds):
-                device.upload(target + offset, source + offset, size)
-            if self._graph is not None:
-                self._graph.launch()
-            else:
-                self._enqueue()
-            device.download(
-                self._memory["results"].address, self._memory["out"].address, self._out.size
-            )
-            device.synchronize()
-        return [{n: values[at].copy() for n, values in self._results.items()} for at in places]
+    @property
+    def device_bytes(self) -> int:
+        """Device memory of the buffers and TensorRT's own scratch; weights are not counted."""
+        return int(self._engine.device_memory_size_v2) + self.buffer_bytes
 
     def close(self) -> None:
         """Free graph, context, engine and memory."""
@@ -274,24 +175,31 @@ class TensorRtRows:
         for memory in self._memory.values():
             memory.free()
 
-    @property
-    def device_bytes(self) -> int:
-        """Device memory of the buffers and TensorRT's own scratch; weights are not counted."""
-        return int(self._engine.device_memory_size_v2) + self._in.size + self._out.size
+    def _scope(self) -> cuda.Device:
+        return self._device
 
-    def _fill(self, at: int, feeds: Mapping[str, Array], constants: Mapping[str, Placed]) -> None:
-        for name in self._seating.stale(at, constants):
-            memory: cuda.Memory = constants[name].value
-            where = self._in.offsets[name] + at * memory.size
-            self._device.move(self._memory["in"].address + where, memory.address, memory.size)
-        for name, value in feeds.items():
-            self._feeds[name][at] = value
+    def _store(self, array: Array) -> cuda.Memory:
+        memory = cuda.Memory(self._device, array.nbytes)
+        with self._device as device:
+            device.upload(memory.address, array.ctypes.data, array.nbytes)
+            device.synchronize()
+        return memory
 
-    def _by_row(
-        self, block: Block, memory: cuda.Memory, single: Mapping[str, TensorSpec]
-    ) -> dict[str, Array]:
-        views = block.views(memory.array())
-        return {name: view.reshape(self.batch, *single[name].shape) for name, view in views.items()}
+    def _move(self, offset: int, constant: cuda.Memory) -> None:
+        target = self._memory["in"].address + offset
+        self._device.move(target, constant.address, constant.size)
+
+    def _compute(self, ranges: list[tuple[int, int]]) -> None:
+        device, memory = self._device, self._memory
+        for offset, size in ranges:
+            source = memory["feeds"].address + offset
+            device.upload(memory["in"].address + offset, source, size)
+        if self._graph is not None:
+            self._graph.launch()
+        else:
+            self._enqueue()
+        device.download(memory["results"].address, memory["out"].address, self._out.size)
+        device.synchronize()
 
     def _make_context(self, trt: ModuleType, flavour: str) -> Any:
         if flavour == "rtx":
@@ -345,13 +253,6 @@ def make_logger(trt: ModuleType) -> Any:
             return said
 
     return Logger()
-
-
-def _fill_plausibly(arrays: Iterable[Array]) -> None:
-    """Numbers to warm up with: zeros may divide by zero, garbage may index far away."""
-    rng = np.random.default_rng(0)
-    for array in arrays:
-        array[:] = rng.random(array.shape) if array.dtype.kind == "f" else 0
 
 
 def deserialize(trt: ModuleType, plan: bytes, logger: Any, network: str) -> tuple[Any, Any]:

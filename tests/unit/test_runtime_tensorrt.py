@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from engine.errors import ArtifactError, BackendError
 from engine.runtime import cuda, tensorrt
 from engine.runtime.base import Array, TensorSpec
+from engine.runtime.blocks import Block, spec_bytes
 from engine.runtime.rows import Alone, Row, RowBackend
-from engine.runtime.tensorrt import Block, TensorRtRows, spec_bytes
+from engine.runtime.tensorrt import TensorRtRows
 from tests.fakecuda import FakeCuda, fake_tensorrt
 
 SINGLE = {"x": TensorSpec((1, 5)), "c": TensorSpec((2, 3)), "z": TensorSpec((1,), "int64")}
