@@ -160,7 +160,7 @@ def _lines(traced: Traced, precisions: Sequence[str], report: Report) -> Iterato
     yield _line(traced, "torch", "fp32", traced.wanted, _time(lambda: _torch(traced)))
     with tempfile.TemporaryDirectory(prefix="vivace-verify-") as folder:
         for precision in [p for p in precisions if p in entry.precisions]:
-            path = write(traced, precision, Path(folder))
+            path = write(traced, precision, Path(folder), judged=False)
             if precision != "fp32":
                 model = widen(lower(traced.model, entry.policy, precision))
                 rounded = run_onnx(model, traced.inputs)
