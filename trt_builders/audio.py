@@ -46,10 +46,11 @@ class LogMelNetwork(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """240 samples of the past and 640 of the frame [B,880] to features [B,320]."""
         spectrum = F.conv1d(samples[:, None], self.basis, stride=HOP)  # [B,514,4]
-        real, imaginary = spectrum.split(_HALF, dim=1)  # [B,257,4]
+        real, imaginary = torch.split(spectrum, _HALF, dim=1)  # [B,257,4]
         power = (real * real + imaginary * imaginary).transpose(1, 2)  # [B,4,257]
         mel = (power @ self.filters).clamp(min=_FLOOR).log()  # [B,4,80]
-        return mel.reshape(-1, FEATURE_SIZE)  # [B,320]
+        out: Tensor = mel.reshape(-1, FEATURE_SIZE)  # [B,320]
+        return out
 
 
 def load(name: str, checkpoint: Path | None, shipped: bool) -> Source:

@@ -234,7 +234,11 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 def census(model: onnx.ModelProto) -> Mapping[str, int]:
     """Nodes by the type they work in: ``{"fp32": 310, "fp16": 120, "cast": 40, "int": 20}``."""
     types = element_types(model)
-    names = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
+    names: dict[int, str] = {
+        TensorProto.FLOAT: "fp32",
+        TensorProto.FLOAT16: "fp16",
+        TensorProto.BFLOAT16: "bf16",
+    }
     count: Counter[str] = Counter()
     for node in model.graph.node:
         kinds = {names[types[n]] for n in node.output if types.get(n) in names}

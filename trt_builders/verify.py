@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -222,7 +223,7 @@ def _engines(traced: Traced, path: Path, precision: str, report: Report) -> Iter
         ]
         results = rows.run_rows(feeds)
         got = {k: np.concatenate([r[k] for r in results]) for k in source.outputs}
-        milliseconds = _time(lambda rows=rows, feeds=feeds: rows.run_rows(feeds))
+        milliseconds = _time(partial(rows.run_rows, feeds))
         note = f"built in {compiled.seconds:.1f} s"
         yield _line(traced, rows.name, precision, got, milliseconds, note)
         rows.close()
