@@ -22,7 +22,7 @@ from engine.runtime.engines import EngineKey, EngineRefused, EngineStore
 from trt_builders import networks
 from trt_builders.export import Traced, trace, write
 from trt_builders.flavours import WORKSPACE, Flavour, Target, progress_bar
-from trt_builders.profiles import artifact_name
+from trt_builders.profiles import PRECISIONS, artifact_name
 
 LOCK_SECONDS = 3600.0
 """How long to wait for another process that builds the same engine."""
@@ -79,8 +79,11 @@ def jobs(names: Sequence[str], batches: Sequence[int], precisions: Sequence[str]
     """
     found: dict[Job, None] = {}
     for name, batch, precision in product(names, batches, precisions):
-        if precision not in ("fp32", "fp16", "bf16"):
-            raise ArtifactError(f"no precision '{precision}'; fp32, fp16 or bf16")
+        if precision not in PRECISIONS:
+            raise ArtifactError(
+                f"no precision '{precision}'; fp32, fp16 or bf16 (why no INT8 or FP8: "
+                "docs/tensorrt.md)"
+            )
         if batch < 1:
             raise ArtifactError(f"batch is {batch}; at least 1")
         possible = networks.network(name).precisions

@@ -364,7 +364,8 @@ def _table(lines: Sequence[Line]) -> list[str]:
             speed = "" if line.milliseconds is None else f"{line.milliseconds:.1f}"
             cells = [
                 line.network, str(line.batch), line.runtime, name, f"{error.max_abs:.2g}",
-                f"{error.mean_abs:.2g}", f"{error.relative:.2g}", allowed, speed, line.note,
+                f"{error.mean_abs:.2g}", f"{error.relative:.2g}", allowed, speed,
+                line.note.replace("|", "\\|"),
             ]  # fmt: skip
             out.append(f"| {' | '.join(cells)} |")
     return out
