@@ -89,7 +89,9 @@ class Engine:
         Raises:
             EngineError: when a network or the portrait cannot be used.
         """
-        self._networks = load_networks(self.config)
+        self._networks = load_networks(self.config, self.metrics.chose)
+        if self._networks.batcher is not None:
+            self.metrics.observe(self._networks.batcher)
         self._analyser = FaceAnalyser()
         source = Path(self.config.render.portrait or default_portrait())
         if not source.is_file():
@@ -185,6 +187,8 @@ class Engine:
         self.ready = False
         for session in self.sessions:
             session.close()
+        if self._networks is not None:
+            self._networks.close()
 
     def _forget(self, session: Session) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from engine.errors import ConfigError
 from engine.media import FPS
 
 T = TypeVar("T")
+BACKENDS = ("auto", "tensorrt", "rtx", "torch", "openvino", "onnxruntime")
 TOKEN_VARIABLE = "VIVACE_TOKEN"  # noqa: S105 - the variable's name, not a secret
 
 
@@ -88,24 +89,39 @@ class RenderConfig:
 class RuntimeConfig:
     """Which inference runtime."""
 
-    backend: str = "openvino"
-    """openvino or onnxruntime."""
+    backend: str = "auto"
+    """auto, tensorrt, rtx, torch (these want an NVIDIA GPU), openvino or onnxruntime. auto takes
+    the first in this order that can be used here; without a GPU that is openvino."""
     threads: int = 0
     """Inference threads per network. 0: one in the server, whose sessions, encoders and browser
     share the cores; else what the runtime chooses. On two cores a second thread shortens a picture
     by a quarter and costs half as much CPU time again."""
     precision: str = "auto"
-    """auto (bf16 where the CPU computes in it), f32 or bf16."""
+    """auto (f16 on a GPU, bf16 where the CPU computes in it), f32, bf16 or f16 (GPU only)."""
+    batch: int = 0
+    """Most sessions whose pictures are computed together. 0: 8 on a GPU; on a CPU sessions run
+    side by side, where nothing is gained by batches."""
+    engines: str = ""
+    """Folder of compiled TensorRT engines; empty: $VIVACE_ENGINES, else the user's cache."""
+    build: bool = True
+    """Compile missing TensorRT engines at start, which takes minutes, if the builders are here."""
+    modules: str = "trt_builders.modules:make"
+    """Where the torch backend gets its modules: package.module:function."""
 
     def __post_init__(self) -> None:
         _require(
-            self.backend in ("openvino", "onnxruntime"),
-            f"runtime.backend is '{self.backend}'; openvino or onnxruntime",
+            self.backend in BACKENDS,
+            f"runtime.backend is '{self.backend}'; one of {', '.join(BACKENDS)}",
         )
         _require(self.threads >= 0, f"runtime.threads is {self.threads}; 0 or more")
         _require(
-            self.precision in ("auto", "f32", "bf16"),
-            f"runtime.precision is '{self.precision}'; auto, f32 or bf16",
+            self.precision in ("auto", "f32", "bf16", "f16"),
+            f"runtime.precision is '{self.precision}'; auto, f32, bf16 or f16",
+        )
+        _require(0 <= self.batch <= 16, f"runtime.batch is {self.batch}; 0 to 16")
+        _require(
+            self.modules.count(":") == 1,
+            f"runtime.modules is '{self.modules}'; package.module:function",
         )
 
 

@@ -6,6 +6,7 @@ EngineError
 ├── PortraitError        a photo that cannot become an avatar; ``reason`` is a stable word
 ├── ArtifactError        a network file is missing, damaged, or made for something else
 ├── BackendError         a network refused its inputs or failed while running
+│   └── BackendUnavailable   a runtime that cannot be used here; ``reason`` is a stable word
 └── SessionError
     ├── SessionClosed    used after close
     └── Overloaded       no free session; ``retry_after`` seconds
@@ -46,6 +47,20 @@ class ArtifactError(EngineError):
 
 class BackendError(EngineError):
     """A network refused its inputs or failed while running."""
+
+
+class BackendUnavailable(BackendError):
+    """A runtime cannot be used on this machine.
+
+    Args:
+        reason: stable machine-readable word: ``no_gpu``, ``not_installed``, ``too_old``,
+            ``no_modules``.
+        message: one sentence.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SessionError(EngineError):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from engine.runtime.batcher import Batcher
+from engine.runtime.load import Choice
 from engine.stage import Stage
 
 A = TypeVar("A")
@@ -46,9 +50,53 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
 
+        self.backend_info = Gauge(
+            "vivace_backend_info", "The runtime each network got", ["network", "backend"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.backend_fallback = Counter(
+            "vivace_backend_fallback", "Runtimes that a network had to do without",
+            ["from", "reason"], registry=self.registry,
+        )  # fmt: skip
+
+    def chose(self, choice: Choice) -> None:
+        """A network has its runtime."""
+        self.backend_info.labels(choice.network, choice.backend).set(1)
+        for refusal in choice.refused:
+            self.backend_fallback.labels(refusal.backend, refusal.reason).inc()
+
+    def observe(self, batcher: Batcher) -> None:
+        """Show a batcher's counters."""
+        self.registry.register(_Batches(batcher))
+
     def exposition(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Batches(Collector):
+    """Counters of a batcher, read when somebody asks."""
+
+    _WHAT: ClassVar = {
+        "batches": "Calls of a network",
+        "items": "Items in them",
+        "padding": "Rows computed for nobody",
+        "expired": "Items too late to be computed",
+        "failed": "Items whose batch failed",
+        "busy_s": "Seconds the device was busy",
+    }
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+
+    def collect(self) -> Iterable[Metric]:
+        """One family per counter, a lane each."""
+        for field, what in self._WHAT.items():
+            name = "vivace_batch_" + ("busy_seconds" if field == "busy_s" else field)
+            family = CounterMetricFamily(name, what, labels=["lane"])
+            for lane, stats in self._batcher.stats.items():
+                family.add_metric([lane], getattr(stats, field))
+            yield family
 
 
 class Measured(Generic[A, B]):

@@ -10,7 +10,7 @@ from engine.audio.features import Features
 from engine.audio.framer import Framer
 from engine.audio.vad import SileroVad, Vad, WebRtcVad
 from engine.config import EngineConfig
-from engine.media import AudioChunk, FeatureFrame, Float32, MotionFrame, VideoFrame
+from engine.media import FPS, AudioChunk, FeatureFrame, Float32, MotionFrame, VideoFrame
 from engine.metrics import Measured, Metrics
 from engine.motion.condition import EMOTIONS, STYLE, Conditions, mix
 from engine.motion.idle import Idle
@@ -18,31 +18,61 @@ from engine.motion.window import MotionWindow
 from engine.render.avatar import Avatar
 from engine.render.renderer import Renderer
 from engine.runtime.base import Backend
-from engine.runtime.load import load_network
+from engine.runtime.batcher import Batcher, Lane
+from engine.runtime.load import Watch, load_network, load_shared
 from engine.stage import Stage, chain
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Weights, loaded once and shared by every session."""
+    """Weights, loaded once and shared by every session.
+
+    Args:
+        cmdt: motion.
+        render: pictures.
+        vad: voice detector, if it is a network.
+        batcher: what runs motion and pictures of all sessions together, where that pays.
+    """
 
     cmdt: Backend
     render: Backend
     vad: Backend | None
+    batcher: Batcher | None = None
+
+    def close(self) -> None:
+        """Stop the batcher; sessions that still wait for it get an error."""
+        if self.batcher is not None:
+            self.batcher.close()
 
 
-def load_networks(config: EngineConfig) -> Networks:
+def load_networks(config: EngineConfig, watch: Watch | None = None) -> Networks:
     """Open the networks the configuration asks for.
+
+    Args:
+        config: the engine's configuration.
+        watch: told which runtime each network got, and why not another.
 
     Raises:
         ArtifactError: when one is missing or damaged.
-        BackendError: when the runtime cannot compile one.
+        BackendError: when no runtime, or not the one asked for, can be used.
     """
-    return Networks(
-        cmdt=load_network(f"cmdt_k{config.motion.steps}", config.runtime),
-        render=load_network(config.render.network, config.runtime),
-        vad=load_network("silero_vad", config.runtime) if config.audio.vad == "silero" else None,
-    )
+    names = {"motion": f"cmdt_k{config.motion.steps}", "render": config.render.network}
+    silero = config.audio.vad == "silero"
+    vad = load_network("silero_vad", config.runtime, watch, cpu=True) if silero else None
+    opened = {lane: load_shared(name, config.runtime, watch) for lane, name in names.items()}
+    together = {lane: rows for lane, rows in opened.items() if isinstance(rows, dict)}
+    batcher = None
+    if together:
+        batcher = Batcher(together, {"motion": Lane(period=config.motion.hop / FPS)})
+    backends: list[Backend] = []
+    for lane, found in opened.items():
+        if isinstance(found, dict):
+            assert batcher is not None
+            backends.append(batcher.client(lane))
+        else:
+            backends.append(found)
+    cmdt, render = backends
+    return Networks(cmdt, render, vad, batcher)
 
 
 @dataclass(frozen=True, slots=True)

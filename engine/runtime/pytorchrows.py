@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from engine.errors import BackendError
+from engine.errors import BackendError, BackendUnavailable
 from engine.runtime.base import Array, TensorSpec
 from engine.runtime.blocks import Block, BlockRows, spec_bytes
 from engine.runtime.lowering import lower, traced
@@ -40,7 +40,8 @@ class TorchRows(BlockRows):
         network: name for messages.
 
     Raises:
-        BackendError: the device is not there, or the module cannot run on it.
+        BackendUnavailable: the device is not there.
+        BackendError: the module cannot run on it.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class TorchRows(BlockRows):
         network: str = "network",
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
-            raise BackendError("torch: this build or machine has no CUDA")
+            raise BackendUnavailable("no_gpu", "torch: this build or machine has no CUDA")
         takes, gives = _batched(inputs, batch), _batched(outputs, batch)
         super().__init__(network, batch, inputs, outputs, takes, gives)
         self._device = torch.device(device)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from engine.errors import ArtifactError, BackendError
+from engine.errors import ArtifactError, BackendError, BackendUnavailable
 from engine.runtime import cuda
 from engine.runtime.base import Array, TensorSpec
 from engine.runtime.blocks import BlockRows
@@ -65,12 +65,12 @@ def import_flavour(flavour: str) -> ModuleType:
     """Import TensorRT or TensorRT-RTX; the driver is asked first.
 
     Raises:
-        BackendError: no driver, no package, a version that is too old or lacks what is used.
+        BackendUnavailable: no driver, no package, a version too old or without what is used.
     """
     # Without a driver the import, or the exit after it, crashes the process.
     reason = cuda.why_not()
     if reason:
-        raise BackendError(f"{flavour}: {reason}")
+        raise BackendUnavailable("no_gpu", f"{flavour}: {reason}")
     return checked(_import(flavour), flavour)
 
 
@@ -81,24 +81,32 @@ def _import(flavour: str) -> ModuleType:
         except ModuleNotFoundError:
             continue
         except (ImportError, OSError) as error:
-            raise BackendError(f"{flavour}: {name} cannot be loaded: {error}") from error
-    raise BackendError(f"{flavour}: {MODULES[flavour][0]} is not installed; see docs/tensorrt.md")
+            raise BackendUnavailable(
+                "not_installed", f"{flavour}: {name} cannot be loaded: {error}"
+            ) from error
+    raise BackendUnavailable(
+        "not_installed", f"{flavour}: {MODULES[flavour][0]} is not installed; see docs/tensorrt.md"
+    )
 
 
 def checked(module: ModuleType, flavour: str) -> ModuleType:
     """Return the module if the adapter can use it.
 
     Raises:
-        BackendError: it is too old or lacks something.
+        BackendUnavailable: it is too old or lacks something.
     """
     version = tuple(int(part) for part in module.__version__.split(".")[:2])
     if version < OLDEST[flavour]:
         oldest = ".".join(map(str, OLDEST[flavour]))
-        raise BackendError(f"{flavour}: version {module.__version__} is older than {oldest}")
+        raise BackendUnavailable(
+            "too_old", f"{flavour}: version {module.__version__} is older than {oldest}"
+        )
     missing = missing_api(module, flavour)
     if missing:
         names = ", ".join(missing)
-        raise BackendError(f"{flavour}: version {module.__version__} has no {names}")
+        raise BackendUnavailable(
+            "too_old", f"{flavour}: version {module.__version__} has no {names}"
+        )
     return module
 
 
@@ -108,7 +116,7 @@ class TensorRtRows(BlockRows):
     Args:
         plan: the serialised engine, built on this machine or for its GPU.
         flavour: ``tensorrt`` or ``rtx``.
-        device: whose stream it runs on; shared by all networks of a batcher.
+        device: whose stream it runs on, its own.
         inputs: of one row.
         outputs: of one row.
         batch: rows.
