@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import webrtcvad
 
 from engine.media import SAMPLE_RATE, Float32
 from engine.runtime.base import Backend
@@ -77,6 +76,9 @@ class WebRtcVad:
 
     def reset(self) -> None:
         """Forget the past."""
+        # Imported where it is used: the motion network's training and GPU runs do without it.
+        import webrtcvad
+
         self._vad = webrtcvad.Vad(self._mode)
         self._held = b""
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from engine.media import Float32
 from engine.runtime.artifact import WEIGHTS, open_artifact
-from engine.runtime.openvino import OpenVinoBackend
 
 FACE_WEIGHTS = WEIGHTS / "face"
 
@@ -27,6 +26,9 @@ class Network:
     """
 
     def __init__(self, path: Path, threads: int) -> None:
+        # Imported where it is used: rendering a prepared avatar does without it.
+        from engine.runtime.openvino import OpenVinoBackend
+
         artifact = open_artifact(path)
         # bf16 moves landmarks by up to a pixel and a half of the 256: always full precision.
         self._backend = OpenVinoBackend(artifact.path, threads=threads, precision="f32")

@@ -45,7 +45,7 @@ def test_numbers_and_lists_are_coerced() -> None:
         ("motion.steps=two", "'motion.steps' is 'two', expected a value like 2"),
         ("steps", "not of the form section.key=value"),
         ("audio.vad=loud", "silero or webrtc"),
-        ("runtime.backend=cuda", "openvino or onnxruntime"),
+        ("runtime.backend=cuda", "one of auto, tensorrt, rtx, torch, openvino, onnxruntime"),
         ("server.tls_cert=a.pem", "go together"),
         ("server.port=70000", "0 to 65535"),
     ],
