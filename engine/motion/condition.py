@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,10 @@ EMOTIONS: tuple[str, ...] = ("happy", "sad", "angry", "surprised", "calm")
 """Intensities in [0, 1]; none of them is neutral. ``training.teacher.emotion`` has the same."""
 SPEAKING, LISTENING, IDLE = range(3)
 _SPEECH_THRESHOLD = 0.5
+_HEAD_GAIN, _HEAD_STYLE = 2.0, 0.4
+"""How much larger the head's motion is shown than the network has it, and how many nepers the
+style ``head`` adds: the network hardly follows that number, and its smoothed head moves a third as
+fast as that of people (docs/decisions/0005)."""
 
 
 def _rest() -> Float32:
@@ -71,6 +76,11 @@ class Conditions:
     style: Float32 = field(default_factory=_average)
     emotion: Float32 = field(default_factory=_neutral)
     listening: bool = False
+
+    @property
+    def head_gain(self) -> float:
+        """Size of the head's motion as shown, in units of the network's."""
+        return _HEAD_GAIN * math.exp(_HEAD_STYLE * float(self.style[STYLE.index("head")]))
 
     def state(self, speech: float, other: float = 0.0) -> Float32:
         """One-hot [3] speaking, listening, idle, given the speech probability of the window.

@@ -158,6 +158,21 @@ def decide(values: Float32) -> Float32:
     return out
 
 
+def scale_head(values: Float32, gain: float) -> Float32:
+    """The head's rotation and shift about the photo's own pose, times ``gain``.
+
+    Args:
+        values: float32 [..,58].
+        gain: 1 leaves it.
+
+    Returns:
+        float32 [..,58], a new array.
+    """
+    out = values.copy()
+    out[..., list(POSE)] *= np.float32(gain)
+    return out
+
+
 class HeadFilter:
     """Takes the jitter out of the head's motion, without delay.
 

@@ -18,7 +18,7 @@ from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, Float32, MotionFrame
 from engine.motion.condition import Conditions
 from engine.motion.diffusion import NoiseTape
-from engine.motion.refine import HeadFilter, decide, recentre, seal, steady
+from engine.motion.refine import HeadFilter, decide, recentre, scale_head, seal, steady
 from engine.runtime.base import Array, Backend
 
 _SHAPES = 52  # the blendshapes, which live in [0, 1]
@@ -108,7 +108,7 @@ class MotionWindow:
         """
         self._moved[:] = 0.0
         self._moved_known[:] = 0.0
-        self._moved[-1] = values
+        self._moved[-1] = scale_head(values, 1.0 / self.conditions.head_gain)
         self._head.reset()
         self._moved_known[-1] = 1.0
 
@@ -126,9 +126,11 @@ class MotionWindow:
         self._moved = np.concatenate([self._moved[count:], values])
         self._moved_known = np.concatenate([self._moved_known[count:], np.ones(count, np.float32)])
         self._pending = self._pending[count:]
+        # Scaled on the way out only: the network goes on from motion of the size it knows.
+        shown = scale_head(values, self.conditions.head_gain)
         return [
-            MotionFrame(row.copy(), speech, frame.pts, frame.rate)
-            for row, speech, frame in zip(values, speeches, frames, strict=True)
+            MotionFrame(row, speech, frame.pts, frame.rate)
+            for row, speech, frame in zip(shown, speeches, frames, strict=True)
         ]
 
     def _refined(self, count: int) -> Float32:

@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 from engine.config import MotionConfig
 from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, MotionFrame
-from engine.motion.condition import EMOTIONS, IDLE, LISTENING, SPEAKING, Conditions, mix
+from engine.motion.arkit import POSE
+from engine.motion.condition import (
+    EMOTIONS,
+    IDLE,
+    LISTENING,
+    SPEAKING,
+    STYLE,
+    Conditions,
+    mix,
+)
 from engine.motion.network import Dims
+from engine.motion.refine import scale_head
 from engine.motion.unrolled import input_specs, output_specs
 from engine.motion.window import MotionWindow
 from engine.runtime.base import Array, Backend, TensorSpec, check_feeds
@@ -113,8 +123,21 @@ def test_the_past_is_its_own_output() -> None:
     stage, mirror = window(2, 2)
     made = values(list(run(stage, sound(60))))
     past = mirror.calls[20]["past"][0]
-    np.testing.assert_array_equal(past, made[40 - DIMS.past : 40])
+    shown = scale_head(past, Conditions().head_gain)  # larger on the way out only
+    np.testing.assert_array_equal(shown, made[40 - DIMS.past : 40])
     assert mirror.calls[20]["past_known"].all()
+
+
+def test_the_style_of_the_head_is_its_size() -> None:
+    heads = []
+    for size in (-1.0, 0.0, 1.0):
+        stage, _ = window(2, 2)
+        stage.conditions = Conditions(style=mix(STYLE, f"head={size}", -2, 2))
+        heads.append(values(list(run(stage, sound(30)))))
+    small, usual, large = (np.abs(np.diff(h[:, list(POSE)], axis=0)).mean() for h in heads)
+    assert small < 0.8 * usual
+    assert large > 1.2 * usual
+    np.testing.assert_array_equal(heads[0][:, :52], heads[1][:, :52])
 
 
 def test_overlapping_windows_meet_the_same_noise() -> None:
@@ -140,7 +163,8 @@ def test_a_new_stream_starts_at_rest_and_resumes_where_told() -> None:
     pose = np.linspace(0, 1, 58).astype(np.float32)
     stage.resume_from(pose)
     list(stage.push(items[1]))
-    np.testing.assert_array_equal(mirror.calls[1]["past"][0, -1], pose)
+    past = mirror.calls[1]["past"][0, -1]
+    np.testing.assert_array_equal(scale_head(past, stage.conditions.head_gain), pose)
     assert mirror.calls[1]["past_known"].sum() == 1
     assert mirror.calls[1]["audio_known"][0, : DIMS.past].sum() == 0
 

@@ -30,8 +30,8 @@ class Weights(NamedTuple):
     acceleration: float = 0.25
     opening: float = 0.5
     closure: float = 2.0
-    viseme: float = 0.1
-    contact: float = 0.3
+    viseme: float = 0.3
+    contact: float = 0.5
     lips: float = 0.2
     adversarial: float = 0.0
 
