@@ -138,7 +138,7 @@ class Flavour:
                 f"{self.name} does not start: {logger.told()}; is this process allowed to use the "
                 "GPU?"
             ) from error
-        network = builder.create_network(self._network_flags())
+        network = builder.create_network(self.network_flags())
         parser = trt.OnnxParser(network, logger)
         if not parser.parse_from_file(str(onnx)):
             raise ArtifactError(f"{self.name} cannot parse {onnx.name}: {_first_error(parser)}")
@@ -156,7 +156,8 @@ class Flavour:
         cache = b"" if self.name == "rtx" else bytes(config.get_timing_cache().serialize())
         return Compiled(bytes(plan), network.num_layers, time.monotonic() - started, cache)
 
-    def _network_flags(self) -> int:
+    def network_flags(self) -> int:
+        """Creation flags: TensorRT 10 has weakly typed networks too, and they are its default."""
         if self.name == "tensorrt" and int(self.version.split(".")[0]) < 11:
             return 1 << int(self._trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -175,6 +176,37 @@ def test_targets_and_flavours_that_cannot_be() -> None:
     assert open_flavour("rtx").targets == tuple(
         Target(ANY, capability, ANY) for capability in ("8.6", "8.9", "12.0")
     )
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
+def test_the_path_of_tensorrt_itself(tmp_path: Path) -> None:
+    """TensorRT's branch of the builder (timing cache, no targets) in RTX's library, which has the
+    same API and a timing cache that does nothing. It shows that the calls go through, not what
+    TensorRT makes of them on a GPU.
+    """
+    module = importlib.import_module("tensorrt_rtx")
+    here = Target("NVIDIA L4", "8.9", "580.95.05")
+    flavour = Flavour("tensorrt", module, [here])
+    store = EngineStore(tmp_path)
+    (built,) = build([Job(NETWORK, 1, "fp32")], flavour, store)
+    (entry,) = store.entries()
+    assert (entry.key.gpu, entry.key.driver) == (here.gpu, here.driver)
+    (cache,) = tmp_path.glob("timing-NVIDIA-L4-580.95.05-*.cache")
+    assert cache.read_bytes()
+    (again,) = build([Job(NETWORK, 1, "fp32")], flavour, store, force=True)  # reads the cache
+    assert again.path == built.path
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(("version", "flags"), [("10.13.2.6", 1), ("11.4.0.106", 0)])
+def test_tensorrt_10_is_told_that_types_are_strong(version: str, flags: int) -> None:
+    module = importlib.import_module("tensorrt_rtx")
+    flavour = Flavour("tensorrt", module, [])
+    flavour.version = version
+    assert flavour.network_flags() == flags << int(
+        module.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    )
+    assert Flavour("rtx", module, []).network_flags() == 0
 
 
 @pytest.mark.skipif(cuda.probe() is not None, reason="there is a GPU")
