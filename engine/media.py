@@ -103,12 +103,15 @@ class VideoFrame:
         motion: the motion it was rendered from (for captions, data channels and tests).
         pts: video frame index.
         rate: frames per second.
+        planes: the same picture as I420, uint8 [3H/2, W], where the renderer makes it on its
+            device; who changes ``image`` leaves it out.
     """
 
     image: UInt8
     motion: MotionFrame
     pts: int
     rate: int = FPS
+    planes: UInt8 | None = None
 
     @property
     def time(self) -> Fraction:

@@ -40,8 +40,9 @@ class Renderer:
             BackendError: the network failed.
         """
         motion = np.ascontiguousarray(item.values, np.float32)[None]
-        image = self._backend.run({"motion": motion})["image"][0]
-        return [VideoFrame(image, item, item.pts, item.rate)]
+        outputs = self._backend.run({"motion": motion})
+        planes = outputs["planes"][0] if "planes" in outputs else None
+        return [VideoFrame(outputs["image"][0], item, item.pts, item.rate, planes)]
 
     def flush(self) -> Iterable[VideoFrame]:
         """Nothing is pending."""

@@ -4,6 +4,7 @@
 * H.264 ``superfast`` (aiortc leaves x264's ``medium``: 32 ms a frame instead of 3.5).
 * Bitrate in steps: an encoder cannot change its rate, a new rate means a new encoder and a key
   frame, so it goes down at once but up only after a calm period.
+* H.264 on the GPU (NVENC) where an encoder opens there for real; asked once, at the first use.
 * Opus in mono, with forward error correction.
 
 RGB becomes YUV here, in the encoder's thread, and not on the event loop.
@@ -11,11 +12,13 @@ RGB becomes YUV here, in the encoder's thread, and not on the event loop.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import av
@@ -34,8 +37,11 @@ from av.video.codeccontext import VideoCodecContext
 
 from engine.clock import Clock, SystemClock
 from engine.media import FPS
+from engine.runtime import cuda
 from engine.transport.bitrate import BitrateLadder
 from engine.transport.opus import OpusEncoder
+
+log = logging.getLogger(__name__)
 
 _VIDEO_TIME_BASE = Fraction(1, 90_000)
 
@@ -104,6 +110,58 @@ def open_h264(width: int, height: int, bitrate: int) -> VideoCodecContext:
         "forced-idr": "1",
     }
     return _common(codec, width, height, bitrate)
+
+
+def open_nvenc(width: int, height: int, bitrate: int) -> VideoCodecContext:
+    """An NVENC encoder for real time, constrained baseline; takes the I420 picture as it is."""
+    codec = av.CodecContext.create("h264_nvenc", "w")
+    codec.gop_size = 3000
+    codec.max_b_frames = 0
+    codec.options = {
+        "level": "3.1",
+        "profile": "baseline",
+        "preset": "p3",
+        "tune": "ull",
+        "zerolatency": "1",
+        "delay": "0",
+        "rc": "cbr",
+        "maxrate": str(bitrate),
+        "bufsize": str(bitrate // 2),
+        "forced-idr": "1",
+    }
+    return _common(codec, width, height, bitrate)
+
+
+@cache
+def nvenc_refusal() -> str:
+    """Why NVENC is not used: one sentence; empty if it encoded a picture just now.
+
+    That FFmpeg knows the encoder says nothing of the machine: drivers lack it, data-centre GPUs
+    are sold without it, consumer ones limit its sessions. So one picture is encoded.
+    """
+    reason = cuda.why_not()
+    if reason:
+        return reason
+    try:
+        codec = open_nvenc(512, 512, 500_000)
+        grey = av.VideoFrame.from_ndarray(np.full((768, 512), 128, np.uint8), "yuv420p")
+        grey.pts = 0
+        packets = [*codec.encode(grey), *codec.encode(None)]
+    except (av.FFmpegError, ValueError, OSError) as error:
+        return f"h264_nvenc does not open: {error}"
+    return "" if packets else "h264_nvenc gave no picture"
+
+
+def open_best_h264(width: int, height: int, bitrate: int) -> VideoCodecContext:
+    """NVENC where it works, else x264; also where NVENC has no room for another session."""
+    if not nvenc_refusal():
+        codec = open_nvenc(width, height, bitrate)
+        try:
+            codec.open()
+            return codec
+        except (av.FFmpegError, OSError) as error:
+            log.warning("h264_nvenc has no room (%s); this session uses x264", error)
+    return open_h264(width, height, bitrate)
 
 
 def _common(codec: VideoCodecContext, width: int, height: int, bitrate: int) -> VideoCodecContext:
@@ -203,7 +261,7 @@ def make_encoder(codec: RTCRtpCodecParameters) -> Encoder:
     if name == "video/vp8":
         return VideoEncoder(open_vp8, vp8_packetizer(), SystemClock(), stats)
     if name == "video/h264":
-        return VideoEncoder(open_h264, h264_packetizer(), SystemClock(), stats)
+        return VideoEncoder(open_best_h264, h264_packetizer(), SystemClock(), stats)
     if name == "audio/opus":
         return OpusEncoder()
     return get_encoder(codec)

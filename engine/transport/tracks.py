@@ -90,8 +90,10 @@ def audio_frame(samples: Float32, pts: int) -> av.AudioFrame:
 
 def video_frame(picture: VideoFrame, pts: int) -> av.VideoFrame:
     """PyAV frame that shares the picture's memory; ``pts`` counts 90 kHz ticks."""
-    image = np.ascontiguousarray(picture.image)
-    frame = av.VideoFrame.from_numpy_buffer(image, "rgb24")
+    if picture.planes is not None:
+        frame = av.VideoFrame.from_numpy_buffer(picture.planes, "yuv420p")
+    else:
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(picture.image), "rgb24")
     frame.pts, frame.time_base = pts, Fraction(1, _VIDEO_RATE)
     return frame
 

@@ -22,7 +22,8 @@ from OpenSSL import SSL
 
 from engine.clock import ManualClock
 from engine.media import Float32, MotionFrame, UInt8, VideoFrame
-from engine.transport import hooks
+from engine.runtime import cuda
+from engine.transport import encoder, hooks
 from engine.transport.bitrate import LADDER, BitrateLadder
 from engine.transport.encoder import SEND_STATS, SendStats, VideoEncoder, make_encoder, yuv420
 from engine.transport.jitter import AudioJitterBuffer
@@ -236,3 +237,36 @@ def test_louder_than_full_scale_is_clipped() -> None:
     pcm = audio_frame(np.array([2.0, -2.0] * 480, np.float32), 0).to_ndarray()
     assert pcm.max() == 32767 and pcm.min() == -32767
     assert audio_frame(np.zeros(960, np.float32), 48).time_base == Fraction(1, 48_000)
+
+
+def test_nvenc_is_used_only_where_it_encodes_a_picture() -> None:
+    """Without a GPU the reason is the driver's; FFmpeg's having the encoder is not enough."""
+    assert "h264_nvenc" in av.codecs_available
+    reason = encoder.nvenc_refusal()
+    codec = encoder.open_best_h264(512, 512, 500_000)
+    if cuda.probe() is None:
+        assert "no NVIDIA driver" in reason
+        assert codec.name == "libx264"
+    else:
+        assert (codec.name == "libx264") == bool(reason)
+
+
+def test_nvenc_that_does_not_open_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver is told to be here: FFmpeg then really tries, and really fails."""
+    if cuda.probe() is not None:
+        pytest.skip("about machines without a GPU")
+    monkeypatch.setattr(cuda, "_look", lambda _index: (None, ""))
+    encoder.nvenc_refusal.cache_clear()
+    assert encoder.nvenc_refusal().startswith("h264_nvenc does not open: ")
+    assert encoder.open_best_h264(512, 512, 500_000).name == "libx264"
+    encoder.nvenc_refusal.cache_clear()
+
+
+def test_a_full_nvenc_falls_back_for_that_session(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if cuda.probe() is not None:
+        pytest.skip("about machines without a GPU")
+    monkeypatch.setattr(encoder, "nvenc_refusal", lambda: "")
+    assert encoder.open_best_h264(512, 512, 500_000).name == "libx264"
+    assert "has no room" in caplog.text
