@@ -200,7 +200,9 @@ def to_onnx(source: Source, batch: int, inputs: Mapping[str, Array]) -> onnx.Mod
     model = program.model_proto
     name_nodes(model.graph)
     name_weights(model, module)
+    floor_inside(model.graph)
     cast_last(model.graph)
+    floor_inside(model.graph)  # again, for what read the bytes behind the reshapes
     strip(model)
     onnx.checker.check_model(model)
     return model
@@ -237,14 +239,16 @@ class Rows(nn.Module):
         self.shapes = [spec.shape for spec in inputs.values()]
         self.batch = batch
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Rows laid end to end in, rows laid end to end out."""
         rows = [
             value.reshape(self.batch, *shape)
             for value, shape in zip(inputs, self.shapes, strict=True)
         ]
-        out: Tensor = torch.vmap(self.module)(*rows).flatten(0, 1)
-        return out
+        out: Tensor | tuple[Tensor, ...] = torch.vmap(self.module)(*rows)
+        if isinstance(out, Tensor):
+            return out.flatten(0, 1)
+        return tuple(one.flatten(0, 1) for one in out)
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
@@ -307,6 +311,23 @@ def cast_last(graph: onnx.GraphProto) -> None:
         kept = [value for value in graph.value_info if value.name not in stale]
         del graph.value_info[:]
         graph.value_info.extend(kept)
+
+
+def floor_inside(graph: onnx.GraphProto) -> None:
+    """Where the graph goes on with bytes it gives out, let it go on with the whole numbers.
+
+    ``float(uint8(x))`` is ``floor(x)`` for the 0 to 255 that become bytes, and TensorRT has no
+    bytes inside.
+    """
+    casts = [node for node in graph.node if node.op_type == "Cast"]
+    kind = {node.output[0]: node.attribute[0].i for node in casts}
+    sources = {n.output[0]: n.input[0] for n in casts if kind[n.output[0]] == TensorProto.UINT8}
+    for node in casts:
+        if node.input[0] in sources and kind[node.output[0]] == TensorProto.FLOAT:
+            node.op_type = "Floor"
+            node.name = node.name.replace("/Cast_", "/Floor_")
+            node.input[0] = sources[node.input[0]]
+            del node.attribute[:]
 
 
 def strip(model: onnx.ModelProto) -> None:

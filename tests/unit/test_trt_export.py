@@ -22,7 +22,8 @@ from engine.runtime.base import TensorSpec
 from tests.fakes import speechlike
 from training.motion import checkpoint
 from trt_builders.audio import PAST, LogMelNetwork
-from trt_builders.export import Rows, run_onnx, to_onnx, trace, write
+from trt_builders.export import Rows, reference, run_onnx, to_onnx, trace, write
+from trt_builders.flavours import open_flavour
 from trt_builders.networks import NETWORKS, Source, network
 from trt_builders.profiles import artifact_name, batched, served
 from trt_builders.shipped import read_weights, restore_motion, write_checkpoint
@@ -149,6 +150,47 @@ def test_bytes_are_made_last() -> None:
     assert list(last.output) == ["image"]
     assert sum(a.i == TensorProto.UINT8 for n in model.graph.node for a in n.attribute) == 1
     assert run_onnx(model, inputs)["image"].shape == (2, 4)
+
+
+class _Brightened(torch.nn.Module):  # type: ignore[name-defined, misc]
+    """Goes on with the bytes it gives out, as planes made of a picture do."""
+
+    def forward(self, table, scale):  # type: ignore[no-untyped-def]
+        image = _Picture()(table, scale)
+        return image, (image.float() * 0.5 + 16.5).to(torch.uint8)
+
+
+class _Appended(torch.nn.Module):  # type: ignore[name-defined, misc]
+    """The same behind rows, as it is added to a renderer made for several."""
+
+    def __init__(self, inputs, rows):  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.rows = Rows(_Picture(), inputs, rows)
+
+    def forward(self, table, scale):  # type: ignore[no-untyped-def]
+        image = self.rows(table, scale)
+        return image, (image.float() * 0.5 + 16.5).to(torch.uint8)
+
+
+@pytest.mark.parametrize("appended", [False, True])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_no_bytes_inside_either(rows: int, appended: bool, tmp_path: Path) -> None:
+    source, inputs = _picture()
+    two = source.outputs | {"half": TensorSpec((1, 4), "uint8")}
+    source = replace(source, module=_Brightened().eval(), outputs=two)
+    inputs = {name: value[: len(value) * rows // 2] for name, value in inputs.items()}
+    batched_module = replace(source, module=_Appended(source.inputs, rows).eval(), rows=True)
+    model = to_onnx(batched_module if appended else source, rows, inputs)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    made = {name: node for name, node in makers.items() if node.op_type == "Cast"}
+    assert set(made) == {"image", "half"}
+    assert not any(name in made for node in model.graph.node for name in node.input)
+    wanted = reference(source, inputs, rows)
+    for name, value in run_onnx(model, inputs).items():
+        np.testing.assert_array_equal(value, wanted[name])
+    onnx.save(model, tmp_path / "bytes.onnx")
+    rtx = open_flavour("rtx", ("8.9",))
+    assert rtx.compile(tmp_path / "bytes.onnx", rtx.targets).plan
 
 
 def test_log_mel_network_is_the_numpy_one() -> None:
