@@ -28,7 +28,8 @@ class TorchRows(BlockRows):
 
     Args:
         module: takes its inputs in the order of ``inputs``, each ``[batch * shape[0], ...]``, and
-            returns a tensor or a tuple; on the CPU, in float32.
+            returns a tensor or a tuple; on the CPU, in float32. Or what ``lowering.traced`` made
+            of one, which is then moved to the device.
         inputs: of one row.
         outputs: of one row.
         batch: rows.
@@ -46,7 +47,7 @@ class TorchRows(BlockRows):
 
     def __init__(
         self,
-        module: nn.Module,
+        module: nn.Module | torch.export.ExportedProgram,
         inputs: Mapping[str, TensorSpec],
         outputs: Mapping[str, TensorSpec],
         batch: int = 1,
@@ -93,7 +94,12 @@ class TorchRows(BlockRows):
         for name in ("_input", "_output", "_fed", "_read"):
             setattr(self, name, torch.empty(0))
 
-    def _prepare(self, module: nn.Module, compiled: bool, wanted: Callable[[str], bool]) -> Any:
+    def _prepare(
+        self,
+        module: nn.Module | torch.export.ExportedProgram,
+        compiled: bool,
+        wanted: Callable[[str], bool],
+    ) -> Any:
         """The module on the device, as a traced graph.
 
         Traced on the CPU and then moved, since modules make small constants as they run, which on a
@@ -101,7 +107,10 @@ class TorchRows(BlockRows):
         """
         views = self._in.views(self._fed.numpy())
         example = tuple(torch.from_numpy(view.copy()) for view in views.values())
-        program = traced(module, example)
+        if isinstance(module, torch.export.ExportedProgram):
+            program = module
+        else:
+            program = traced(module, example)
         if self._cuda:
             program = move_to_device_pass(program, self._device)
         graph = program.module()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from engine.config import RuntimeConfig
 from engine.errors import ArtifactError, BackendError
 from engine.runtime.artifact import open_artifact, write_manifest
 from engine.runtime.base import Array, Backend, TensorSpec
+from engine.runtime.batcher import Batcher
 from engine.runtime.load import load_network
+from engine.runtime.rows import Alone, HostRows, RowBackend
 
 
 class _Toy(torch.nn.Module):  # type: ignore[name-defined, misc]
@@ -42,13 +45,32 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["openvino", "onnxruntime", "torch"])
-def backend(request: pytest.FixtureRequest, toy: Path) -> Backend:
+KINDS = ["openvino", "onnxruntime", "torch", "torch rows", "host rows", "batcher"]
+
+
+@pytest.fixture(params=KINDS)
+def backend(request: pytest.FixtureRequest, toy: Path) -> Iterator[Backend]:
+    plain = RuntimeConfig(backend="openvino", precision="f32")
     if request.param == "torch":
         from engine.runtime.pytorch import TorchBackend
 
-        return TorchBackend(_Toy(), INPUTS, OUTPUTS)
-    return load_network(toy, RuntimeConfig(backend=request.param, precision="f32"))
+        yield TorchBackend(_Toy(), INPUTS, OUTPUTS)
+    elif request.param == "torch rows":
+        from engine.runtime.pytorchrows import TorchRows
+
+        yield RowBackend(Alone(TorchRows(_Toy(), INPUTS, OUTPUTS, 1, "cpu")), "toy")
+    elif request.param == "host rows":
+        yield RowBackend(Alone(HostRows(load_network(toy, plain))), "toy")
+    elif request.param == "batcher":
+        batcher = Batcher({"toy": {1: HostRows(load_network(toy, plain))}})
+        yield batcher.client("toy")
+        batcher.close()
+    else:
+        yield _opened(request.param, toy)
+
+
+def _opened(kind: str, toy: Path) -> Backend:
+    return load_network(toy, RuntimeConfig(backend=kind, precision="f32"))
 
 
 def _feeds(seed: int = 0) -> dict[str, Array]:
