@@ -100,7 +100,7 @@ class RuntimeConfig:
     """auto (f16 on a GPU, bf16 where the CPU computes in it), f32, bf16 or f16 (GPU only)."""
     batch: int = 0
     """Most sessions whose pictures are computed together. 0: 8 on a GPU; on a CPU sessions run
-    side by side, where nothing is gained by batches."""
+    side by side, a core each."""
     engines: str = ""
     """Folder of compiled TensorRT engines; empty: $VIVACE_ENGINES, else the user's cache."""
     build: bool = True
