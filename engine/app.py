@@ -206,6 +206,11 @@ class Engine:
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
         return AvatarEntry(avatar_id, avatar, jpeg, idle)
 
+    def _busy(self) -> float:
+        """Seconds that the sessions' shared device has worked so far; 0 if there is none."""
+        batcher = self._networks.batcher if self._networks else None
+        return sum(lane.busy_s for lane in batcher.stats.values()) if batcher else 0.0
+
     def _warm_up(self) -> None:
         """Run two seconds of silence through a whole pipeline: first calls are slow.
 
@@ -214,15 +219,18 @@ class Engine:
         assert self._networks is not None
         pipeline = build(self.config, self._networks, self.avatar().avatar, SAMPLE_RATE)
         silence = AudioChunk(np.zeros(SAMPLE_RATE, np.float32), 0, SAMPLE_RATE)
-        seconds = 0.0
+        seconds = device = 0.0
         for _ in range(2):
-            start = time.process_time()
+            start, busy = time.process_time(), self._busy()
             frames = sum(1 for _ in run(pipeline.whole, [silence]))
-            seconds = time.process_time() - start
+            seconds, device = time.process_time() - start, self._busy() - busy
             assert frames == FPS
         if not self.config.server.sessions:
             cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-            self._capacity = max(1, int(_USABLE * cores / (seconds + _TRANSPORT)))
+            room = _USABLE * cores / (seconds + _TRANSPORT)
+            if device:  # a shared device, measured without batches: with them it carries more
+                room = min(room, _USABLE / device)
+            self._capacity = max(1, int(room))
         log.info(
             "ready: %.0f ms of look-ahead, %.0f ms of computing a frame, room for %d session(s)",
             float(pipeline.lookahead) * 1000,
