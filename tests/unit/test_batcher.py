@@ -159,6 +159,55 @@ def test_a_flood_cannot_starve_a_live_session() -> None:
     assert sum(simulation.answers.values()) == 500 + 150
 
 
+def test_floods_stand_behind_a_live_session() -> None:
+    """Five sessions run at twice real time; who asks at 25 fps waits for one of them at most."""
+    simulation = Simulation(Schedule({"render": Lane(sizes=(1,))}, DEBT, PATIENCE), 0.004)
+    for _ in range(150):
+        for session in range(5):
+            simulation.add(session, "render")
+    simulation.run_until(1.0)  # by now they have their debt
+    live: list[int] = []
+    for frame in range(25):
+        simulation.run_until(1.0 + frame * 0.04)
+        live.append(len(simulation.added))
+        simulation.add(99, "render")
+    assert simulation.schedule.waiting > 100, "they are still at it"
+    simulation.run_until(float("inf"))
+    assert max(simulation.waits[number] for number in live) <= 0.008 + 1e-9
+
+
+def test_a_debt_is_forgiven() -> None:
+    """Who flooded an idle device is served again within the bound, however full it is now."""
+    simulation = Simulation(Schedule({"render": Lane(sizes=(1,))}, DEBT, PATIENCE), 0.001)
+    for _ in range(200):
+        simulation.add(0, "render")
+    simulation.run_until(0.5)  # 200 items in 0.2 s: 8 s of real time
+    simulation.service = 0.02
+    start, number = simulation.now, 0
+    for frame in range(60):  # 3 sessions need 1.5 times what there is
+        simulation.run_until(max(simulation.now, start + frame * 0.04))
+        for session in (1, 2, 3):
+            simulation.add(session, "render")
+        if frame == 0:
+            number = len(simulation.added)
+            simulation.add(0, "render")
+    simulation.run_until(float("inf"))
+    assert simulation.waits[number] <= DEBT + 2 * PERIOD + 5 * 0.02 + 1e-9
+
+
+def test_what_is_in_flight_keeps_its_session_waiting() -> None:
+    """Also on a device that takes a second batch before the first is done."""
+    schedule: Schedule[int] = Schedule(LANES)
+    for number in range(2):
+        for session in "ab":
+            schedule.add(session, "render", number, 0.0)
+    first = schedule.take(0.0)
+    assert [(i.session, i.payload) for i in first.batch] == [("a", 0), ("b", 0)]
+    assert schedule.take(0.0).batch == ()
+    schedule.done(first.batch[:1], 0.1)
+    assert [(i.session, i.payload) for i in schedule.take(0.1).batch] == [("a", 1)]
+
+
 def test_equal_deadlines_take_turns() -> None:
     schedule: Schedule[int] = Schedule({"render": Lane(sizes=(1,))})
     order = []
