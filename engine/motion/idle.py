@@ -139,7 +139,7 @@ class Idle:
         values[list(_SPEECH_SHAPES)] *= 1.0 - eased
 
     def _blink(self, values: Float32, pts: int) -> None:
-        """Add a blink when nobody has blinked for a while, and take one away that comes too soon."""
+        """Add a blink when there was none for a while, take one away that comes too soon."""
         if self._open_since is not None:
             rested = pts - self._open_since
             if _OPENING < rested < self._settings.blink_rest * FPS:

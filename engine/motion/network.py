@@ -25,6 +25,9 @@ from engine.motion.arkit import EXPRESSION, LIPS, MOTION_SIZE, POSE
 from engine.motion.layers import Block, ConvBlock, Head, Sinusoid, Spectrum, rotary_table
 
 
+_SMALL_EAR = 2  # convolutions over time of the first networks
+
+
 @dataclass(frozen=True, slots=True)
 class Dims:
     """Everything needed to rebuild the network; travels in the artifact's manifest."""
@@ -215,9 +218,11 @@ class CMDT(nn.Module):
         ]  # fmt: skip
         silent += [head.outer for head in (self.lips, self.expression, self.pose)]
         # The larger ear begins as the small one: weights of that can be continued (``adopt``).
-        silent += [block.down for block in self.audio.blocks[2:]]
         if self.audio.spectrum is not None:
             silent.append(self.audio.spectrum.leave)
+        for block in list(self.audio.blocks)[_SMALL_EAR:]:
+            assert isinstance(block, ConvBlock)
+            silent.append(block.down)
         for layer in silent:
             nn.init.zeros_(layer.weight)
 
@@ -235,11 +240,11 @@ class CMDT(nn.Module):
 
     def encode(self, condition: Condition) -> Context:
         """Everything that does not depend on the noisy frames."""
-        past, new = self.dims.past, self.dims.new
-        heard, scores = self.listen(condition.audio, condition.audio_known)
-        old, recent = heard.split([past, new], dim=1)  # [B,P,D], [B,N,D]
+        past = self.dims.past
+        heard, scores = self.listen(condition.audio, condition.audio_known)  # [B,F,D]
+        old, recent = heard[:, :past], heard[:, past:]  # [B,P,D], [B,N,D]
         other = self.other(condition.other, condition.other_known)  # [B,F,E]
-        before, now = other.split([past, new], dim=1)  # [B,P,E], [B,N,E]
+        before, now = other[:, :past], other[:, past:]  # [B,P,E], [B,N,E]
         recent = recent + self.other_new(now)  # [B,N,D]
         shared = self.embed_globals(condition)  # [B,D]
         pooled = self.patch_audio(self.fold(old)) + self.other_old(self.fold(before))
