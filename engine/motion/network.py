@@ -24,7 +24,6 @@ from torch.nn import functional as F
 from engine.motion.arkit import EXPRESSION, LIPS, MOTION_SIZE, POSE
 from engine.motion.layers import Block, ConvBlock, Head, Sinusoid, Spectrum, rotary_table
 
-
 _SMALL_EAR = 2  # convolutions over time of the first networks
 
 
