@@ -30,7 +30,7 @@ from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.runtime.artifact import WEIGHTS
 from engine.runtime.engines import EngineStore, default_folder
-from trt_builders.profiles import BATCHES, PRECISIONS, artifact_name, served
+from trt_builders.profiles import BATCHES, OPSET, PRECISIONS, artifact_name, served
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--shipped", action="store_true", help="the shipped weights in any case")
     add("--batch", type=_numbers, default=(1,), help=f"rows, usually of {BATCHES}; default 1")
     add("--precision", type=_words, default=("fp32",), help="default fp32; also fp16, bf16")
+    add("--opset", type=int, default=OPSET, help=f"of ONNX; default {OPSET}; 17 for TensorRT 8.6")
     add("--out", type=Path, default=WEIGHTS, help="folder; default engine/weights")
 
     add = _command(commands, "build", _build, "compile engines into the store")
@@ -155,7 +156,7 @@ def _export(args: argparse.Namespace) -> int:
         if traced.source.origin:
             _print(f"weights: {traced.source.origin}")
         for precision in args.precision:
-            _print(str(write(traced, precision, args.out)))
+            _print(str(write(traced, precision, args.out, opset=args.opset)))
     return 0
 
 

@@ -30,13 +30,13 @@ from engine.runtime.base import Array, TensorSpec
 from trt_builders import networks
 from trt_builders.motion import example_inputs
 from trt_builders.networks import Source
+from trt_builders.opset import OLDER, lowered_opset
 from trt_builders.precision import lower, widen
-from trt_builders.profiles import artifact_name, batched
+from trt_builders.profiles import OPSET, artifact_name, batched
 from trt_builders.shipped import SCOPES, STORED, TRANSPOSED, encode
 
 __all__ = ["Traced", "check", "example_inputs", "export", "trace", "write"]
 
-OPSET = 18
 TOLERANCE = 2e-3
 """Largest difference allowed between ONNX Runtime and torch where nothing else is said."""
 
@@ -103,7 +103,9 @@ def trace(
     return Traced(name, batch, source, to_onnx(source, batch, inputs), inputs, wanted)
 
 
-def write(traced: Traced, precision: str, out: Path, *, judged: bool = True) -> Path:
+def write(
+    traced: Traced, precision: str, out: Path, *, judged: bool = True, opset: int = OPSET
+) -> Path:
     """Write a graph in a precision, with its manifest.
 
     Args:
@@ -111,18 +113,23 @@ def write(traced: Traced, precision: str, out: Path, *, judged: bool = True) -> 
         precision: ``fp32``, ``fp16`` or ``bf16``.
         out: folder.
         judged: refuse what is beyond the network's tolerances.
+        opset: of ONNX; 18, or 17 for TensorRT 8.6.
 
     Returns:
         The ONNX file, ``profiles.artifact_name``.
 
     Raises:
-        ArtifactError: the network has no such precision, or the file would compute something
-            else than the module.
+        ArtifactError: the network has no such precision or opset, or the file would compute
+            something else than the module.
     """
     entry = networks.network(traced.name)
     source, batch = traced.source, traced.batch
     model = traced.model if precision == "fp32" else lower(traced.model, entry.policy, precision)
-    path = out / f"{artifact_name(traced.name, batch, precision)}.onnx"
+    if opset not in (OPSET, OLDER):
+        raise ArtifactError(f"no opset {opset}; {OPSET}, or {OLDER} for TensorRT 8.6")
+    if opset == OLDER:
+        model = lowered_opset(model)
+    path = out / f"{artifact_name(traced.name, batch, precision, opset)}.onnx"
     if judged:
         got = run_onnx(widen(model) if precision == "bf16" else model, traced.inputs)
         for output, tolerance in entry.tolerances.items():
@@ -133,6 +140,7 @@ def write(traced: Traced, precision: str, out: Path, *, judged: bool = True) -> 
     command = f"python -m trt_builders export {traced.name}"
     command += f" --batch {batch}" if batch != 1 else ""
     command += f" --precision {precision}" if precision != "fp32" else ""
+    command += f" --opset {opset}" if opset != OPSET else ""
     write_manifest(
         path,
         batched(source.inputs, batch),

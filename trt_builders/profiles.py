@@ -17,6 +17,8 @@ from engine.runtime.base import TensorSpec
 
 BATCHES = (1, 2, 4, 8, 16)
 """Rows of one call. Doubling wastes at most half a batch; 16 renderers fill an H100."""
+OPSET = 18
+"""Of ONNX, unless something else is asked for."""
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 
@@ -28,11 +30,11 @@ def batched(specs: Mapping[str, TensorSpec], batch: int) -> dict[str, TensorSpec
     }
 
 
-def artifact_name(network: str, batch: int = 1, precision: str = "fp32") -> str:
-    """``cmdt_k2`` as shipped, ``cmdt_k2_b4_fp16`` otherwise."""
-    if batch == 1 and precision == "fp32":
+def artifact_name(network: str, batch: int = 1, precision: str = "fp32", opset: int = OPSET) -> str:
+    """``cmdt_k2`` as shipped, ``cmdt_k2_b4_fp16`` or ``cmdt_k2_b4_fp16_op17`` otherwise."""
+    if (batch, precision, opset) == (1, "fp32", OPSET):
         return network
-    return f"{network}_b{batch}_{precision}"
+    return f"{network}_b{batch}_{precision}" + (f"_op{opset}" if opset != OPSET else "")
 
 
 def served(config: EngineConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from engine.runtime.openvino import OpenVinoBackend
 from trt_builders.export import Traced, run_onnx, trace, write
 from trt_builders.flavours import open_flavour
 from trt_builders.networks import NETWORKS
+from trt_builders.opset import lowered_opset
 from trt_builders.precision import census, element_types, lower, widen
 from trt_builders.profiles import batched
 from trt_builders.verify import measure
@@ -65,6 +66,12 @@ def test_low_precisions_are_close_and_really_low(traced: Traced) -> None:
         edges = [*model.graph.input, *model.graph.output]
         assert [types[v.name] for v in edges] == [v.type.tensor_type.elem_type for v in edges]
         _judge(traced, run_onnx(widen(model), traced.inputs), precision)
+
+
+def test_opset_17_computes_the_same_bits(traced: Traced) -> None:
+    got = run_onnx(lowered_opset(traced.model), traced.inputs)
+    for name, wanted in run_onnx(traced.model, traced.inputs).items():
+        np.testing.assert_array_equal(got[name], wanted)
 
 
 def test_rows_are_independent(traced: Traced) -> None:
