@@ -18,7 +18,9 @@ _JAW, _CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
 _LIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
 _CLOSED_JAW = 0.09
 """Most the jaw opens behind closed lips."""
-_CONTACT_FROM, _CONTACT_FULL = 0.15, 0.4
+_CONTACT_FROM, _CONTACT_FULL = 0.03, 0.12
+_CONTACT_EASE = 0.3
+"""How far lips are closed in the frames next to a contact."""
 _OPENERS = tuple(
     INDEX[f"mouth{what}{side}"] for what in ("LowerDown", "UpperUp") for side in ("Left", "Right")
 )
@@ -58,7 +60,28 @@ def _smooth_step(values: Float32, low: float, high: float) -> Float32:
     return share * share * (3.0 - 2.0 * share)
 
 
-def seal(values: Float32, contact: Float32) -> Float32:
+def touch(contact: Float32, before: float) -> Float32:
+    """How far the lips must be closed, given how likely it is that they touch.
+
+    From 3 % on: p, b and m are a twelfth of speech, so an unsure ear hears them with a small
+    probability, and a missed closure is seen more than an extra one. At these limits nine of ten
+    are closed on the sound of people never heard, and the share of closures elsewhere is that of
+    the people themselves (docs/decisions/0005). Lips come together and part within three frames.
+
+    Args:
+        contact: float32 [T], probability that the lips touch.
+        before: share in the frame before the first, 0..1.
+
+    Returns:
+        float32 [T], 0..1.
+    """
+    share = _smooth_step(contact, _CONTACT_FROM, _CONTACT_FULL)
+    around = np.concatenate([[np.float32(before)], share, share[-1:]])
+    beside: Float32 = np.maximum(around[:-2], around[2:])
+    return np.maximum(share, _CONTACT_EASE * beside)
+
+
+def seal(values: Float32, share: Float32) -> Float32:
     """Close the lips where they must touch.
 
     The jaw is capped and covered by ``mouthClose``; whatever else parts the lips is cut back to
@@ -66,8 +89,7 @@ def seal(values: Float32, contact: Float32) -> Float32:
 
     Args:
         values: float32 [T,58].
-        contact: float32 [T], probability that the lips touch; a smooth step from 0.15 to 0.4, as
-            a missed closure is seen more than an extra one.
+        share: float32 [T], how far: 0 leaves the frame as it is, 1 closes it.
 
     Returns:
         float32 [T,58], a new array.
@@ -81,8 +103,8 @@ def seal(values: Float32, contact: Float32) -> Float32:
     apart = shut[:, parting] @ weights[parting]
     together = -(shut[:, :52] @ np.minimum(weights, 0.0))
     shut[:, parting] *= np.clip(together / np.maximum(apart, 1e-6), 0.0, 1.0)[:, None]
-    share = _smooth_step(contact, _CONTACT_FROM, _CONTACT_FULL)[:, None]
-    sealed: Float32 = (values * (1.0 - share) + shut * share).astype(np.float32)
+    part = share[:, None]
+    sealed: Float32 = (values * (1.0 - part) + shut * part).astype(np.float32)
     return sealed
 
 

@@ -18,7 +18,7 @@ from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, Float32, MotionFrame
 from engine.motion.condition import Conditions
 from engine.motion.diffusion import NoiseTape
-from engine.motion.refine import HeadFilter, decide, recentre, scale_head, seal, steady
+from engine.motion.refine import HeadFilter, decide, recentre, scale_head, seal, steady, touch
 from engine.runtime.base import Array, Backend
 
 _SHAPES = 52  # the blendshapes, which live in [0, 1]
@@ -110,6 +110,7 @@ class MotionWindow:
         self._moved_known[:] = 0.0
         self._moved[-1] = scale_head(values, 1.0 / self.conditions.head_gain)
         self._head.reset()
+        self._touched = 0.0
         self._moved_known[-1] = 1.0
 
     def _emit(self, count: int) -> list[MotionFrame]:
@@ -141,7 +142,9 @@ class MotionWindow:
         values = recentre(past, outputs["motion"][0])
         values = decide(steady(past, self._head.apply(past, values, count)))
         values[:, :_SHAPES] = values[:, :_SHAPES].clip(0.0, 1.0)
-        return seal(values, outputs["contact"][0])
+        share = touch(outputs["contact"][0], self._touched)
+        self._touched = float(share[count - 1])
+        return seal(values, share)
 
     def _feeds(self) -> dict[str, Array]:
         """Inputs of one call; the pending frames' sound is known, the rest of the window is not."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.face.rig import Rig
 from engine.motion.arkit import EXPRESSION, INDEX, LIPS, POSE
-from engine.motion.refine import SMOOTH_PAST, HeadFilter, decide, recentre, seal, steady
+from engine.motion.refine import SMOOTH_PAST, HeadFilter, decide, recentre, seal, steady, touch
 
 
 def talking(seed: int, frames: int = 8) -> np.ndarray:
@@ -31,12 +31,26 @@ def test_contact_closes_any_mouth(seed: int) -> None:
     np.testing.assert_array_equal(shut[:, list(POSE)], values[:, list(POSE)])
 
 
+def test_even_an_unlikely_contact_counts_and_lips_take_three_frames() -> None:
+    likely = np.linspace(0.0, 1.0, 201, dtype=np.float32)
+    shares = np.array([touch(p[None], 0.0)[0] for p in likely])
+    assert (np.diff(shares) >= 0).all()
+    assert not shares[likely <= 0.03].any()
+    assert (shares[likely >= 0.121] == 1).all()
+    alone = touch(np.array([0, 0, 0, 1, 0, 0, 0], np.float32), 0.0)
+    assert ((alone > 0) == [False, False, True, True, True, False, False]).all()
+    assert alone[2] == alone[4] < 0.5 < alone[3]
+    joined = touch(np.zeros(2, np.float32), 1.0)  # the seam of two windows
+    assert joined[0] == alone[4]
+    assert joined[1] == 0
+
+
 def test_without_contact_nothing_changes_and_in_between_it_is_gradual() -> None:
     values = talking(1)
     np.testing.assert_array_equal(seal(values, np.zeros(8, np.float32)), values)
     same = np.repeat(values[:1], 8, 0)
     gaps = [
-        Rig.load().lip_opening(v) for v in seal(same, np.linspace(0.1, 0.45, 8, dtype=np.float32))
+        Rig.load().lip_opening(v) for v in seal(same, np.linspace(0.0, 1.0, 8, dtype=np.float32))
     ]
     assert np.all(np.diff(gaps) <= 1e-6)
     assert len({round(g, 4) for g in gaps}) > 4
