@@ -18,7 +18,7 @@ _JAW, _CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
 _LIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
 _CLOSED_JAW = 0.09
 """Most the jaw opens behind closed lips."""
-_CONTACT_FROM, _CONTACT_FULL = 0.03, 0.12
+_CONTACT_FROM, _CONTACT_FULL = 0.02, 0.1
 _CONTACT_EASE = 0.3
 """How far lips are closed in the frames next to a contact."""
 _OPENERS = tuple(
@@ -28,7 +28,7 @@ SMOOTH_PAST = 6
 """Past frames the head's polynomial runs through, beside the new ones."""
 _DEGREE = 3
 _DRAFT_SHARE = 0.5
-_LEAN = 0.22
+_LEAN = 0.28
 """Share of each neighbour in a frame of the mouth."""
 _DROOP, _SHUT = 0.25, 0.9
 """A lid up to the first may stay so; one beyond the second is in a blink."""
@@ -63,7 +63,7 @@ def _smooth_step(values: Float32, low: float, high: float) -> Float32:
 def touch(contact: Float32, before: float) -> Float32:
     """How far the lips must be closed, given how likely it is that they touch.
 
-    From 3 % on: p, b and m are a twelfth of speech, so an unsure ear hears them with a small
+    From 2 % on: p, b and m are a twelfth of speech, so an unsure ear hears them with a small
     probability, and a missed closure is seen more than an extra one. At these limits nine of ten
     are closed on the sound of people never heard, and the share of closures elsewhere is that of
     the people themselves (docs/decisions/0005). Lips come together and part within three frames.
