@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--plot", type=Path, metavar="PATH", help="write a picture of the samples")
     parser.add_argument("--out", type=Path, metavar="DIR", help="gpu: where the results go")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="gpu: default cuda if there is")
+    parser.add_argument("--no-build", action="store_true", help="gpu: build no TensorRT engines")
     options = parser.parse_args(arguments)
     command = " ".join(["python -m benchmarks", *arguments])
     if options.name == "gpu":
@@ -57,7 +58,7 @@ def _gpu(options: argparse.Namespace, command: str) -> int:
         sys.stderr.write(f"{cuda.why_not()}; --device cpu makes a dry run\n")
         return 1
     out = options.out or Path("benchmark-results")
-    report = gpu.run(out, device, options.quick, command)
+    report = gpu.run(out, device, options.quick, command, build=not options.no_build)
     text = gpu.to_json(report) if options.json else gpu.to_markdown(report)
     if options.json and options.json != "-":
         Path(options.json).write_text(text)

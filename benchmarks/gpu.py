@@ -1,31 +1,32 @@
-"""The GPU in one command: networks, sessions, latency, memory, floors.
+"""The GPU in one command: engines, networks, sessions with and without WebRTC, latency, memory,
+floors.
 
     python -m benchmarks gpu --out DIR                     an NVIDIA machine, at most 8 minutes
     python -m benchmarks gpu --out DIR --device cpu --quick   the same code as a dry run
 
 Runs from a copy of the repository. Needs Python 3.11, torch, numpy, onnx, onnxscript, onnxruntime,
 opencv and Pillow; matplotlib for the plots and tqdm for the progress bar if they are there. What
-else is missing (OpenVINO, TensorRT, PyAV) costs its own lines of the result, each with the reason.
-Sections share a time budget; what does not fit is left out and listed.
+else is missing (OpenVINO, TensorRT, PyAV, aiortc) costs its own lines of the result, each with the
+reason. Where TensorRT or TensorRT-RTX is installed, engines that are missing are built first
+(``--no-build``: not). Sections share a time budget; what does not fit is left out and listed.
 """
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import gpu_engines
 from benchmarks.gpu_networks import (
     RENDER,
     Case,
-    Floor,
     Networks,
     Timing,
     as_row,
@@ -37,16 +38,27 @@ from benchmarks.gpu_networks import (
     peaks,
     scratch_folder,
     session_bytes,
+    settings,
     timed,
 )
+from benchmarks.gpu_report import Report, plot, to_json, to_markdown
 from benchmarks.gpu_sessions import Load, Point, knee
+from benchmarks.gpu_webrtc import LIMIT, Unreachable, WebPoint, search
 from benchmarks.report import commit, machine
 from engine.errors import EngineError
 from engine.render.avatar import Avatar
+from engine.runtime.engines import EngineStore
 
 _REFUSED = (EngineError, ImportError, RuntimeError, OSError, ValueError)
 """What a backend that cannot be used here may raise."""
-_SHARE = {"networks": 0.5, "sessions": 0.85, "stack": 0.95, "floors": 1.0}
+_SHARE = {
+    "engines": 0.3,
+    "networks": 0.55,
+    "sessions": 0.72,
+    "webrtc": 0.93,
+    "stack": 0.97,
+    "floors": 1.0,
+}
 """Share of the budget that is spent when a section has to be over."""
 
 
@@ -73,29 +85,19 @@ class Budget:
         sys.stderr.write(f"  skipped {what}: {reason}\n")
 
 
-@dataclass
-class Report:
-    """Everything that was found."""
+def run(
+    out: Path, device: str, quick: bool, command: str, budget_s: float = 0.0, *, build: bool = True
+) -> Report:
+    """Measure everything and write ``gpu_DEVICE.{json,md,png}`` into ``out``.
 
-    command: str
-    date: str
-    commit: str
-    device: str
-    machine: dict[str, Any]
-    timings: list[Timing] = field(default_factory=list)
-    points: dict[str, list[Point]] = field(default_factory=dict)
-    """Sessions, by what ran them."""
-    capacity: dict[str, int] = field(default_factory=dict)
-    stack_ms: dict[str, float] = field(default_factory=dict)
-    memory_mb: dict[str, float] = field(default_factory=dict)
-    peaks: dict[str, float] = field(default_factory=dict)
-    floors: list[Floor] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-def run(out: Path, device: str, quick: bool, command: str, budget_s: float = 0.0) -> Report:
-    """Measure everything and write ``gpu_DEVICE.{json,md,png}`` into ``out``."""
+    Args:
+        out: folder.
+        device: ``cuda`` or ``cpu``.
+        quick: less of everything.
+        command: as typed, for the record.
+        budget_s: seconds; 0: 450, or 150 when quick.
+        build: build engines that are missing.
+    """
     # torch's exporter warns of its own internals on every call.
     warnings.simplefilter("ignore", FutureWarning)
     budget = Budget(budget_s or (150.0 if quick else 450.0))
@@ -104,8 +106,10 @@ def run(out: Path, device: str, quick: bool, command: str, budget_s: float = 0.0
     report = Report(command, date, commit(), device_line(device), machine())
     with scratch_folder() as scratch:
         nets = Networks(device, Path(scratch))
+        _engines(report, Path(scratch), budget, device, quick, build)
         _networks(report, nets, budget, quick)
         _sessions(report, nets, budget, quick)
+        _webrtc(report, budget, device, quick)
         _stack(report, nets, budget)
         _floors(report, nets, budget, quick)
     report.skipped = budget.skipped
@@ -114,10 +118,35 @@ def run(out: Path, device: str, quick: bool, command: str, budget_s: float = 0.0
     stem.with_suffix(".json").write_text(to_json(report))
     stem.with_suffix(".md").write_text(to_markdown(report))
     try:
-        _plot(report, stem.with_suffix(".png"))
+        plot(report, stem.with_suffix(".png"))
     except ImportError as error:
         sys.stderr.write(f"no plot: {error}\n")
     return report
+
+
+def _engines(
+    report: Report, scratch: Path, budget: Budget, device: str, quick: bool, build: bool
+) -> None:
+    """Engines that are missing, where the server looks for them; a dry run's are thrown away."""
+    if not build:
+        budget.skip("building engines", "switched off")
+        return
+    store = EngineStore(scratch / "engines" if device == "cpu" else None)
+    for name, flavour in gpu_engines.flavours(device):
+        if isinstance(flavour, str):
+            budget.skip(f"{name} engines", flavour)
+            continue
+        work = gpu_engines.wanted(device, quick)
+        if gpu_engines.foreign(flavour):
+            work = work[:1] if device == "cuda" else work
+        lines = gpu_engines.build(work, flavour, store, lambda: budget.left("engines"), budget.skip)
+        report.engines += lines
+        if lines:
+            first = next(job for job in work if job.network == lines[0].network)
+            where = f"{first.artifact} for {lines[0].capability}, opened here"
+            report.answers[f"{lines[0].flavour}: {where}"] = gpu_engines.answer(
+                flavour, first, store
+            )
 
 
 def _bar(items: Iterable[Case], total: int) -> Any:
@@ -202,6 +231,33 @@ def _sessions(report: Report, nets: Networks, budget: Budget, quick: bool) -> No
             budget.skip(f"sessions, {title}", "no time left for it")
 
 
+def _webrtc(report: Report, budget: Budget, device: str, quick: bool) -> None:
+    """The knee once more with the real server and real peers, on the best backend."""
+    what = "sessions with WebRTC"
+    missing = [name for name in ("aiohttp", "aiortc", "av") if not importlib.util.find_spec(name)]
+    best = _best(report, RENDER)
+    if missing or best is None:
+        why = f"not installed: {', '.join(missing)}" if missing else "no backend runs the renderer"
+        budget.skip(what, why)
+        return
+    points: list[WebPoint] = []
+    try:
+        points, good = search(
+            settings(best.case),
+            3.0 if quick else 5.0,
+            lambda: budget.left("webrtc"),
+            2 if device == "cpu" else LIMIT,
+        )
+    except Unreachable as error:
+        budget.skip(what, str(error))
+        return
+    if not points:
+        budget.skip(what, "no time left for it")
+        return
+    report.web_points, report.web_capacity = points, good
+    report.web_settings = settings(best.case)
+
+
 def _stack(report: Report, nets: Networks, budget: Budget) -> None:
     """What one frame of one session takes, step by step, and what a session keeps."""
     for label, network in (("motion call (2 frames)", "cmdt_k2"), ("picture", RENDER)):
@@ -280,99 +336,3 @@ def _median(work: Any) -> float:
 def _floors(report: Report, nets: Networks, budget: Budget, quick: bool) -> None:
     report.peaks = peaks(nets.device, 0.3 if quick else 1.0)
     report.floors = floors(nets, report.timings, report.peaks)
-
-
-def to_json(report: Report) -> str:
-    """The whole report, indented."""
-    return json.dumps(asdict(report), indent=1) + "\n"
-
-
-def to_markdown(report: Report) -> str:
-    """Tables for people."""
-    lines = [
-        f"# GPU benchmark: {report.device}", "",
-        f"`{report.command}` · {report.date} · commit {report.commit} · {report.seconds:.0f} s · "
-        f"{report.machine['cpu']}, {report.machine['cores']} cores, "
-        f"load {' '.join(report.machine['load_average'])}", "",
-        "## Networks", "",
-        "A call from main memory to main memory; error relative to FP32 torch, the worst output.",
-        "",
-    ]  # fmt: skip
-    rows = [
-        (t.case.network, f"{t.case.backend} {t.case.precision}", t.case.batch, f"{t.median_ms:.2f}",
-         f"{t.p95_ms:.2f}", f"{t.row_ms:.2f}", f"{max(t.errors.values()):.1e}")
-        for t in sorted(report.timings, key=lambda t: (t.case.network, t.case.batch, t.row_ms))
-    ]  # fmt: skip
-    lines += _table(
-        ("network", "backend", "rows", "median ms", "p95 ms", "ms a row", "error"), rows
-    )
-    lines += ["", "## Sessions at 25 fps, 512×512, real-time pacing", ""]
-    for name, points in report.points.items():
-        lines += [f"**{name}: {report.capacity[name]} session(s)** with at least 99 % on time", ""]
-        lines += _table(
-            ("sessions", "on time", "median ms", "p99 ms", "device busy", "pictures a call"),
-            [
-                (p.sessions, f"{p.on_time:.1%}", p.median_ms, p.p99_ms, f"{p.busy:.0%}",
-                 p.mean_batch)
-                for p in sorted(points, key=lambda p: p.sessions)
-            ],
-        )  # fmt: skip
-        lines.append("")
-    lines += ["## One frame of one session", ""]
-    lines += _table(("step", "ms"), [(k, f"{v:.3f}") for k, v in report.stack_ms.items()])
-    lines += ["", "## Memory", ""]
-    lines += _table(("what", "MB"), list(report.memory_mb.items()))
-    lines += ["", "## Floors", "", ", ".join(f"{k} {v:g}" for k, v in report.peaks.items()), ""]
-    lines += _table(
-        ("network", "rows", "GFLOP", "MB", "floor of operations ms", "floor of bytes ms",
-         "best ms", "times the floor", "by"),
-        [
-            (f.network, f.batch, f.gflop, f.mbytes, f.flop_ms, f.byte_ms, f"{f.measured_ms:.2f}",
-             f"{f.measured_ms / max(f.flop_ms, f.byte_ms):.1f}", f.best)
-            for f in report.floors
-        ],
-    )  # fmt: skip
-    if report.skipped:
-        lines += ["", "## Not measured", "", *(f"- {line}" for line in report.skipped)]
-    return "\n".join(lines) + "\n"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-
-
-def _plot(report: Report, path: Path) -> None:
-    """Milliseconds a row over the batch size, and frames on time over the number of sessions."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4.5))
-    for axes, network in ((left, "cmdt_k2"), (middle, RENDER)):
-        series: dict[str, list[tuple[int, float]]] = {}
-        for t in report.timings:
-            if t.case.network == network:
-                name = f"{t.case.backend} {t.case.precision}"
-                series.setdefault(name, []).append((t.case.batch, t.row_ms))
-        for name, places in series.items():
-            axes.plot(*zip(*sorted(places), strict=True), marker="o", label=name)
-        floor = [(f.batch, max(f.flop_ms, f.byte_ms) / f.batch) for f in report.floors
-                 if f.network == network]  # fmt: skip
-        if floor:
-            axes.plot(*zip(*floor, strict=True), "k--", label="floor")
-        axes.set(title=network, xlabel="rows of a call", ylabel="ms a row", xscale="log",
-                 yscale="log")  # fmt: skip
-        axes.legend(fontsize=7)
-    for name, points in report.points.items():
-        ordered = sorted(points, key=lambda p: p.sessions)
-        right.plot([p.sessions for p in ordered], [100 * p.on_time for p in ordered],
-                   marker="o", label=name)  # fmt: skip
-    right.axhline(99, color="gray", linestyle=":")
-    right.set(title="sessions, 25 fps, 512²", xlabel="sessions", ylabel="frames on time, %")
-    if report.points:
-        right.legend(fontsize=7)
-    figure.suptitle(f"{report.device}, {report.date[:10]}")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)

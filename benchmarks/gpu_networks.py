@@ -19,7 +19,7 @@ from engine.runtime import cuda, gpu
 from engine.runtime.artifact import open_artifact
 from engine.runtime.base import Array
 from engine.runtime.blocks import spec_bytes
-from engine.runtime.load import load_network
+from engine.runtime.load import GPU_KINDS, load_network
 from engine.runtime.lowering import traced
 from engine.runtime.pytorchrows import TorchRows
 from engine.runtime.rows import HostRows, Row, RowNetwork
@@ -105,7 +105,7 @@ class Networks:
                 program, source.inputs, source.outputs, case.batch, self.device, case.precision,
                 compiled=case.backend == "compiled", wanted=wanted, network=case.network,
             )  # fmt: skip
-        # Engines are built ahead: compiling one takes a tenth of the whole benchmark's time.
+        # Engines are built ahead (gpu_engines): compiling one is no part of measuring it.
         config = RuntimeConfig(backend=case.backend, precision=_CONFIG[case.precision], build=False)
         if case.backend in ("tensorrt", "rtx"):
             artifact = open_artifact(case.network)
@@ -135,9 +135,9 @@ class Networks:
 def cases(device: str, batches: Sequence[int]) -> Iterator[Case]:
     """What there is to measure, the most telling first: what a server runs, at all batch sizes."""
     if device == "cuda":
-        kinds = [("torch", p) for p in ("fp16", "fp32", "bf16")]
-        kinds += [(b, p) for b in ("tensorrt", "rtx") for p in ("fp16", "bf16")]
-        kinds += [("compiled", "fp16"), ("onnxruntime", "fp32")]
+        kinds = [(b, "fp16") for b in ("torch", "tensorrt", "rtx")]
+        kinds += [("torch", "fp32"), ("compiled", "fp16"), ("onnxruntime", "fp32")]
+        kinds += [(b, "bf16") for b in ("torch", "tensorrt", "rtx")]
     else:
         kinds = [("openvino", "bf16"), ("openvino", "fp32"), ("onnxruntime", "fp32")]
         kinds += [("torch", "fp32"), ("torch", "bf16")]
@@ -149,6 +149,14 @@ def cases(device: str, batches: Sequence[int]) -> Iterator[Case]:
                 if backend == "compiled" and batch not in (1, 8):
                     continue  # a minute of compiling each
                 yield Case(network, backend, precision, batch)
+
+
+def settings(case: Case) -> list[str]:
+    """The server's settings that come closest to a case."""
+    backend = "torch" if case.backend == "compiled" else case.backend
+    lines = [f"runtime.backend={backend}", f"runtime.precision={_CONFIG[case.precision]}"]
+    # Smaller batches than it may take: the server has to start within the benchmark's time.
+    return [*lines, "runtime.build=false", *(["runtime.batch=4"] if backend in GPU_KINDS else [])]
 
 
 def impossible(case: Case, device: str) -> str:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -174,9 +175,21 @@ class Load:
         return FeatureFrame(self._features[pts % len(self._features)], 1.0, pts)
 
 
+class Judged(Protocol):
+    """A number of sessions that was tried."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was carried."""
+        ...
+
+
+P = TypeVar("P", bound=Judged)
+
+
 def knee(
-    measure: Callable[[int], Point], allowed: Callable[[], bool], limit: int = 512
-) -> tuple[list[Point], int]:
+    measure: Callable[[int], P], allowed: Callable[[], bool], limit: int = 512
+) -> tuple[list[P], int]:
     """Largest number of sessions that passes: doubling until one fails, then bisection.
 
     Args:
@@ -187,7 +200,7 @@ def knee(
     Returns:
         The points in the order measured, and the largest number that passed (0: none did).
     """
-    points: list[Point] = []
+    points: list[P] = []
     good, bad, number = 0, limit + 1, 1
     while good < bad - 1 and allowed():
         point = measure(number)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
+from benchmarks.peer import RATE, LoopbackPeer
 from engine.audio.framer import Framer
 from engine.config import ServerConfig
 from engine.media import Float32
@@ -17,7 +18,6 @@ from engine.motion.arkit import INDEX
 from engine.stage import Chain
 from engine.transport.webrtc import PeerOptions
 from tests.e2e.conftest import serving, until
-from tests.e2e.peer import RATE, LoopbackPeer
 from tests.e2e.testcard import Card, CardEngine, CardPipeline, Meter, read_number
 from tests.fakes import speechlike
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks import gpu
 from benchmarks.gpu_networks import Case, Networks, cases, floors, measure, relative
+from benchmarks.gpu_report import Report, plot, to_json, to_markdown
 from benchmarks.gpu_sessions import Load, Point, knee
+from benchmarks.report import machine
 from engine.config import RuntimeConfig
 from engine.runtime import cuda
 from engine.runtime.load import load_network
@@ -82,14 +83,14 @@ def test_a_case_is_timed_checked_and_held_against_its_floor(tmp_path: Path) -> N
     assert (first.batch, second.batch) == (1, 2)
     assert second.gflop == pytest.approx(2 * first.gflop, rel=0.01)
     assert first.mbytes < second.mbytes < 2 * first.mbytes, "weights are moved once"
-    report = gpu.Report("c", "d", "e", "CPU", gpu.machine(), timings=timings, floors=[first])
+    report = Report("c", "d", "e", "CPU", machine(), timings=timings, floors=[first])
     report.points, report.capacity = {"x": [point(1, good=True)]}, {"x": 1}
     report.skipped = ["something: no time"]
-    assert json.loads(gpu.to_json(report))["timings"][0]["case"]["network"] == "cmdt_k1"
-    text = gpu.to_markdown(report)
+    assert json.loads(to_json(report))["timings"][0]["case"]["network"] == "cmdt_k1"
+    text = to_markdown(report)
     assert "| cmdt_k1 | openvino fp32 | 1 |" in text
     assert "- something: no time" in text
-    gpu._plot(report, tmp_path / "plot.png")
+    plot(report, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 

@@ -25,6 +25,8 @@ from engine.transport.tracks import audio_frame
 
 RATE = 48_000
 PACKET = 960
+_NO_PICTURE = np.empty((0, 0, 3), np.uint8)
+_NO_SOUND = np.empty(0, np.float32)
 
 
 class Voice(MediaStreamTrack):
@@ -53,13 +55,14 @@ class Voice(MediaStreamTrack):
 
 
 class LoopbackPeer:
-    """Connects to a server under test.
+    """Connects to a server on this machine.
 
     Args:
         http: client session.
         base: the server's address.
         voice: float32 samples to say at 48 kHz; None sends no audio at all.
         codec: the only video codec to offer, or None for all.
+        keep: keep pictures and sound; else only when they came.
     """
 
     def __init__(
@@ -68,13 +71,17 @@ class LoopbackPeer:
         base: str,
         voice: Float32 | None,
         codec: str | None = None,
+        *,
+        keep: bool = True,
     ) -> None:
-        self._http, self._base = http, base
+        self._http, self._base, self._keep = http, base, keep
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.pictures: list[tuple[float, int, np.ndarray[Any, Any]]] = []
         self.sounds: list[tuple[float, int, Float32]] = []
         self.messages: list[dict[str, Any]] = []
         self.id = ""
+        self.seen = asyncio.Event()
+        """Set with the first picture."""
         self._tasks: list[asyncio.Task[None]] = []
         if voice is None:
             self.pc.addTransceiver("audio", direction="recvonly")
@@ -99,7 +106,8 @@ class LoopbackPeer:
         offer = {"sdp": self.pc.localDescription.sdp, "type": "offer", **extra}
         async with self._http.post(f"{self._base}/offer", json=offer) as response:
             answer = await response.json()
-            assert response.status == 200, answer
+            if response.status != 200:
+                raise ConnectionRefusedError(answer)
         self.id = answer["id"]
         await self.pc.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
 
@@ -132,6 +140,9 @@ class LoopbackPeer:
                 frame = await track.recv()
             except MediaStreamError:
                 return
+            if not self._keep:
+                self.sounds.append((time.monotonic(), frame.pts, _NO_SOUND))
+                continue
             samples = frame.to_ndarray().reshape(-1, len(frame.layout.channels))
             mono = samples.mean(axis=1).astype(np.float32) / 32768
             self.sounds.append((time.monotonic(), frame.pts, mono))
@@ -143,4 +154,6 @@ class LoopbackPeer:
             except MediaStreamError:
                 return
             pts = round(frame.pts * frame.time_base * Fraction(25))
-            self.pictures.append((time.monotonic(), pts, frame.to_ndarray(format="rgb24")))
+            picture = frame.to_ndarray(format="rgb24") if self._keep else _NO_PICTURE
+            self.pictures.append((time.monotonic(), pts, picture))
+            self.seen.set()

@@ -1,0 +1,315 @@
+"""How many sessions a machine carries with WebRTC: the real server, and aiortc peers on loopback.
+
+The server is ``python -m engine.serve`` in a process of its own. The peers live in others, three to
+each, since Python moves one peer's packets in a quarter of a core; they speak without a pause, in
+real time. What counts is the server's own: of all 40 ms slots that were due, how many left with the
+sound and the picture that belong to them. And of the pictures due, how many the peers decoded.
+
+    python -m benchmarks.gpu_webrtc URL NUMBER      peers, driven through stdin by ``Crowd``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from benchmarks.gpu_sessions import ON_TIME, knee
+from engine.media import FPS, Float32
+
+RECEIVED = 0.95
+"""Share of the pictures that the peers must decode for a number of sessions to pass."""
+LIMIT = 64
+"""Places of the server."""
+_PEERS_A_PROCESS = 3
+_CONNECT_S = 20.0
+_SETTLE_S = 2.0
+"""Pre-roll, first pictures and the encoder's first choice of bitrate."""
+_OVERHEAD_S = 6.0
+"""Starting and ending peers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebPoint:
+    """One number of sessions.
+
+    Args:
+        sessions: how many.
+        slots: due while it was measured.
+        on_time: share of them that left with their own sound and picture.
+        received: share of the pictures due that the peers decoded.
+        delay_ms: how far the slowest stream ran behind its sound.
+        loop_lag_ms: recent peak of the server's event loop.
+        encode_ms: mean time to encode a picture, slowest peer.
+    """
+
+    sessions: int
+    slots: int
+    on_time: float
+    received: float
+    delay_ms: float
+    loop_lag_ms: float
+    encode_ms: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the machine carries them."""
+        return self.on_time >= ON_TIME and self.received >= RECEIVED
+
+
+class Unreachable(RuntimeError):
+    """The server or its peers did not come up; the message says what they said."""
+
+
+class Server:
+    """The engine's server in a process of its own.
+
+    Args:
+        settings: ``--set`` of the command line.
+        seconds: how long it may take to be ready.
+
+    Raises:
+        Unreachable: it ended or was not ready in time.
+    """
+
+    def __init__(self, settings: Sequence[str], seconds: float) -> None:
+        line = [sys.executable, "-m", "engine.serve", "--port", "0"]
+        for setting in (f"server.sessions={LIMIT}", *settings):
+            line += ["--set", setting]
+        self._process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+        self._said: deque[str] = deque(maxlen=3)
+        self._address = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self._wait(time.monotonic() + seconds)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self._address
+
+    def scrape(self) -> dict[str, float]:
+        """Its metrics without labels, by name."""
+        found = {}
+        for line in self._get("/metrics")[1].splitlines():
+            name, _, value = line.rpartition(" ")
+            if name.startswith("vivace_") and "{" not in name:
+                found[name] = float(value)
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._said.append(line.strip())
+            if " open http" in line:
+                self._address = line.split()[-1]
+
+    def _wait(self, end: float) -> None:
+        while not (self._address and self._ready()):
+            if self._process.poll() is not None:
+                self._reader.join()
+                raise Unreachable(f"the server ended: {' / '.join(self._said)}")
+            if time.monotonic() > end:
+                raise Unreachable("the server was not ready in time")
+            time.sleep(0.2)
+
+    def _ready(self) -> bool:
+        with suppress(OSError):
+            return self._get("/readyz")[0] == 200
+        return False
+
+    def _get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(urlsplit(self._address).netloc, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+
+class Crowd:
+    """Peers in processes of their own.
+
+    Args:
+        url: of the server.
+        number: how many.
+
+    Raises:
+        Unreachable: not all of them see pictures in time.
+    """
+
+    def __init__(self, url: str, number: int) -> None:
+        self._processes = []
+        for first in range(0, number, _PEERS_A_PROCESS):
+            count = min(_PEERS_A_PROCESS, number - first)
+            line = [sys.executable, "-m", "benchmarks.gpu_webrtc", url, str(count)]
+            self._processes.append(
+                subprocess.Popen(
+                    line, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE, text=True,
+                )
+            )  # fmt: skip
+        try:
+            for process in self._processes:
+                self._answer(process)
+        except BaseException:
+            self.close()
+            raise
+
+    def count(self, seconds: float) -> int:
+        """Pictures that all of them decode from now on for a while."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{seconds}\n")
+            process.stdin.flush()
+        return sum(self._answer(process) for process in self._processes)
+
+    def close(self) -> None:
+        """Let them leave."""
+        for process in self._processes:
+            with suppress(OSError):
+                process.communicate("\n", timeout=10)
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+    def _answer(self, process: subprocess.Popen[str]) -> int:
+        assert process.stdout is not None
+        answer = process.stdout.readline()
+        if not answer:
+            said = process.communicate()[1].strip().splitlines()
+            raise Unreachable(f"a peer ended: {said[-1] if said else 'without a word'}")
+        return int(json.loads(answer))
+
+
+def measure(server: Server, sessions: int, seconds: float) -> WebPoint:
+    """Run ``sessions`` peers and judge ``seconds`` of them."""
+    crowd = Crowd(server.url, sessions)
+    try:
+        time.sleep(_SETTLE_S)
+        before = server.scrape()
+        received = crowd.count(seconds)
+        after = server.scrape()
+    finally:
+        crowd.close()
+    return judge(sessions, seconds, before, after, received)
+
+
+def judge(
+    sessions: int,
+    seconds: float,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    received: int,
+) -> WebPoint:
+    """A point from the server's metrics before and after, and what the peers decoded."""
+
+    def spent(name: str) -> float:
+        key = f"vivace_playout_{name}_total"
+        return after[key] - before[key]
+
+    due = spent("slots") + spent("missed")
+    good = spent("slots") - spent("silence") - spent("repeated") - spent("late")
+    # A session that is gone has no slots: what it owes counts as well.
+    due = max(due, 0.98 * sessions * seconds * FPS)
+    return WebPoint(
+        sessions, int(due), round(max(0.0, good) / due, 4),
+        round(received / (sessions * seconds * FPS), 4),
+        round(after["vivace_playout_delay_seconds"] * 1000, 1),
+        round(after["vivace_loop_lag_seconds"] * 1000, 1),
+        round(after["vivace_encode_seconds"] * 1000, 2),
+    )  # fmt: skip
+
+
+def search(
+    settings: Sequence[str], seconds: float, left: Callable[[], float], limit: int = LIMIT
+) -> tuple[list[WebPoint], int]:
+    """The largest number of sessions that passes; see ``gpu_sessions.knee``.
+
+    Args:
+        settings: of the server.
+        seconds: judged of each number.
+        left: time that may still be spent.
+        limit: never more sessions than this.
+
+    Raises:
+        Unreachable: the server or its peers do not come up.
+    """
+    server = Server(settings, max(10.0, left() - seconds - _OVERHEAD_S))
+
+    def point(number: int) -> WebPoint:
+        found = measure(server, number, seconds)
+        sys.stderr.write(f"  {number} with WebRTC: {found.on_time:.1%} on time, "
+                         f"{found.received:.1%} received\n")  # fmt: skip
+        return found
+
+    try:
+        return knee(point, lambda: left() > seconds + _SETTLE_S + _OVERHEAD_S, min(limit, LIMIT))
+    finally:
+        server.close()
+
+
+def sound(seconds: float, rate: int) -> Float32:
+    """A buzz that opens and closes like syllables and never falls silent."""
+    t = np.arange(int(seconds * rate)) / rate
+    buzz = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 12))
+    return (0.1 * buzz * (0.7 + 0.3 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
+
+
+async def peers(url: str, number: int) -> None:
+    """Connect, say so, count pictures whenever told for how long, leave on an empty line."""
+    import aiohttp
+
+    from benchmarks.peer import RATE, LoopbackPeer
+
+    voice = sound(120, RATE)
+
+    def tell(count: int) -> None:
+        sys.stdout.write(f"{json.dumps(count)}\n")
+        sys.stdout.flush()
+
+    async with aiohttp.ClientSession() as session:
+        crowd = [LoopbackPeer(session, url, voice, keep=False) for _ in range(number)]
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await asyncio.gather(*(peer.connect() for peer in crowd))
+                await asyncio.gather(*(peer.seen.wait() for peer in crowd))
+            tell(number)
+            while wanted := (await asyncio.to_thread(sys.stdin.readline)).strip():
+                before = sum(len(peer.pictures) for peer in crowd)
+                await asyncio.sleep(float(wanted))
+                tell(sum(len(peer.pictures) for peer in crowd) - before)
+        finally:
+            await asyncio.gather(*(peer.close() for peer in crowd))
+
+
+if __name__ == "__main__":
+    asyncio.run(peers(sys.argv[1], int(sys.argv[2])))
