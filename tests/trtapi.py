@@ -1,20 +1,27 @@
 """TensorRT's Python API without TensorRT: signatures out of the real bindings.
 
 The bindings are one shared library that wants three others, which no package index carries. Only
-nine functions of those are named, and none is called by asking for signatures; so libraries of the
-right names that hold these nine, and do nothing, let the bindings load. In a process of its own:
+a dozen functions of those are named, and none is called by asking for signatures; so libraries of
+the right names that hold these, and do nothing, let the bindings load. In a process of its own:
 what is loaded this way can build nothing.
+
+TensorRT 8.6's bindings cannot be installed beside today's, having the same name. Their signatures
+are kept in ``trt86.json``, which this made from an unpacked wheel (tensorrt-bindings 8.6.1):
+
+    python -m tests.trtapi FOLDER > tests/trt86.json
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _FUNCTIONS = (
@@ -22,8 +29,13 @@ _FUNCTIONS = (
     "createNvOnnxParserRefitter_INTERNAL", "createNvOnnxParser_INTERNAL",
     "getBuilderPluginRegistry", "getNvOnnxParserVersion", "getPluginRegistry",
     "initLibNvInferPlugins",
+    # Of 8.6, whose bindings know two more parsers:
+    "_ZN11nvuffparser15createUffParserEv",
+    "_ZN11nvuffparser8FieldMapC1EPKcPKvNS_9FieldTypeEi",
+    "_ZN14nvcaffeparser117createCaffeParserEv",
+    "_ZN14nvcaffeparser123shutdownProtobufLibraryEv",
 )  # fmt: skip
-_LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
+_LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser", "nvparsers")
 _ASK = """
 import importlib, json, sys
 surface = json.loads(sys.argv[2])
@@ -40,18 +52,42 @@ print(json.dumps([module.__version__, found]))
 Surface = Mapping[str, tuple[str, ...]]
 
 
-def signatures(module: str, surface: Surface, libraries: Path | None = None) -> tuple[str, dict]:
+ROOT = Path(__file__).resolve().parents[1]
+RECEIVERS = {
+    "builder": "Builder",
+    "network": "INetworkDefinition",
+    "config": "IBuilderConfig",
+    "parser": "OnnxParser",
+    "error": "ParserError",
+    "runtime": "Runtime",
+    "engine": "ICudaEngine",
+    "_engine": "ICudaEngine",
+    "context": "IExecutionContext",
+    "_context": "IExecutionContext",
+    "inspector": "EngineInspector",
+    "settings": "IRuntimeConfig",
+    "layer": "ILayer",
+}
+"""What a variable of that name is, in our code, which keeps to it, or its tests are blind."""
+
+
+def signatures(
+    module: str, surface: Surface, libraries: Path | None = None, unpacked: Path | None = None
+) -> tuple[str, dict]:
     """Version of a bindings module, and documentation of each member it has.
 
     Args:
         module: ``tensorrt_rtx`` or ``tensorrt_bindings``.
         surface: class to members.
         libraries: folder for stand-ins of the libraries, where the module's are missing.
+        unpacked: folder of an unpacked wheel of 8.6; None: the module is installed.
     """
     environment = dict(os.environ)
     if libraries is not None:
-        _stand_in(libraries, "11")
+        _stand_in(libraries, "8" if unpacked else "11")
         environment["LD_LIBRARY_PATH"] = str(libraries)
+    if unpacked is not None:
+        environment["PYTHONPATH"] = str(unpacked)
     done = subprocess.run(
         [sys.executable, "-c", _ASK, module, json.dumps(surface)],
         capture_output=True, text=True, env=environment, check=False,
@@ -91,3 +127,48 @@ def _parameters(line: str) -> list[tuple[str, bool]]:
     parts.append(current)
     named = [(part.partition(":")[0].strip(), "=" in part) for part in parts if part.strip()]
     return [one for one in named if one[0] != "self"]
+
+
+def uses(sources: Sequence[str]) -> Iterator[tuple[str, int | None]]:
+    """Members of TensorRT that our files name, with the number of arguments where it calls them."""
+    for source in sources:
+        tree = ast.parse((ROOT / source).read_text())
+        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute):
+                continue
+            owner = _owner(node.value)
+            if owner:
+                call = calls.get(id(node))
+                given = None if call is None else len(call.args) + len(call.keywords)
+                yield f"{owner}.{node.attr}", given
+
+
+def _owner(value: ast.expr) -> str | None:
+    """Class of an expression: a known variable, or ``trt.Class``."""
+    if isinstance(value, ast.Name):
+        return RECEIVERS.get(value.id)
+    if isinstance(value, ast.Attribute):
+        inside = value.value
+        is_trt = (isinstance(inside, ast.Name) and inside.id == "trt") or (
+            isinstance(inside, ast.Attribute) and inside.attr == "_trt"
+        )
+        if is_trt:
+            return value.attr
+        return RECEIVERS.get(value.attr)
+    return None
+
+
+def record(unpacked: Path) -> str:
+    """Signatures of what ``trt_builders.legacy`` uses, as JSON, a member each line."""
+    from trt_builders.legacy import SURFACE
+
+    with tempfile.TemporaryDirectory() as folder:
+        version, found = signatures("tensorrt_bindings", SURFACE, Path(folder), unpacked)
+    lines = {"version": version, **{name: overloads(found[name]) for name in sorted(found)}}
+    body = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in lines.items())
+    return f"{{\n{body}\n}}\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(record(Path(sys.argv[1])))

@@ -4,6 +4,7 @@
     export    a network to ONNX and manifest, at any batch size and precision
     build     engines, into the folder the server reads them from
     verify    the same inputs through torch and every runtime here: errors and speed
+    adopt     an engine that legacy.py built with TensorRT 8.6, into that folder
     inspect   what is inside an ONNX file or an engine
     restore   a training checkpoint from a shipped motion network
 
@@ -88,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help=folder)
     add("--workspace", type=int, default=2048, help="MB a layer may use; default 2048")
     add("--force", action="store_true", help="build again what is there")
+
+    add = _command(commands, "adopt", _adopt, "keep an engine that legacy.py built")
+    add("plan", type=Path, help="NAME.plan, with NAME.plan.json beside it")
+    add("--onnx", type=Path, required=True, help="the file it was built from, with its manifest")
+    add("--out", type=Path, help=folder)
 
     add = _command(commands, "verify", _verify, "errors and speed in every runtime here")
     add("--networks", type=_words, help="default: all")
@@ -175,6 +181,13 @@ def _build(args: argparse.Namespace) -> int:
         how = f"{built.seconds:.1f} s, {built.layers} layers" if built.seconds else "already there"
         size = f"{built.size / 1e6:.1f} MB"
         _print(f"{built.job.artifact:22} {built.target.capability:5} {size:>8}  {how}")
+    return 0
+
+
+def _adopt(args: argparse.Namespace) -> int:
+    from trt_builders.adopt import adopt
+
+    _print(str(adopt(args.plan, args.onnx, EngineStore(args.out))))
     return 0
 
 

@@ -40,7 +40,8 @@ SURFACE: Mapping[str, tuple[str, ...]] = {
     "Builder": ("create_network", "create_builder_config", "build_serialized_network"),
     "INetworkDefinition": ("num_layers",),
     "IBuilderConfig": ("set_memory_pool_limit", "progress_monitor", "create_timing_cache",
-                       "set_timing_cache", "get_timing_cache"),
+                       "set_timing_cache", "get_timing_cache", "clear_flag"),
+    "BuilderFlag": ("TF32",),
     "ITimingCache": ("serialize",),
     "OnnxParser": ("parse_from_file", "num_errors", "get_error"),
     "ParserError": ("desc", "node_name"),
@@ -144,6 +145,8 @@ class Flavour:
             raise ArtifactError(f"{self.name} cannot parse {onnx.name}: {_first_error(parser)}")
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+        # What the file leaves in FP32 needs it; TF32, the default, has FP16's ten bits.
+        config.clear_flag(trt.BuilderFlag.TF32)
         if self.name == "rtx":
             self._aim(config, targets)
         else:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import BackendError
 from engine.runtime.base import Array, TensorSpec, check_array
 from engine.runtime.rows import Placed, Row, Seating, check_rows
 
@@ -70,6 +71,12 @@ class Block:
         }
 
 
+def _as_fed(taken: TensorSpec, given: TensorSpec | None) -> TensorSpec:
+    """TensorRT 8.6 takes int32 where a network says int64; those are fed what fits."""
+    narrowed = given is not None and (taken.dtype, given.dtype) == ("int32", "int64")
+    return TensorSpec(taken.shape, "int64") if narrowed else taken
+
+
 def spec_bytes(spec: TensorSpec) -> int:
     """Size of a tensor in bytes."""
     return prod(spec.shape) * np.dtype(spec.dtype).itemsize
@@ -99,7 +106,7 @@ class BlockRows(ABC):
         takes: Mapping[str, TensorSpec],
         gives: Mapping[str, TensorSpec],
     ) -> None:
-        check_rows(inputs, takes, batch)
+        check_rows(inputs, {n: _as_fed(spec, inputs.get(n)) for n, spec in takes.items()}, batch)
         check_rows(outputs, gives, batch)
         self.batch = batch
         self.inputs, self.outputs = dict(inputs), dict(outputs)
@@ -113,7 +120,11 @@ class BlockRows(ABC):
 
     def place(self, name: str, array: Array, /) -> Placed:
         """Copy a constant to the device; its memory is freed with the object."""
-        return Placed(self._store(check_array(self._network, name, array, self.inputs)))
+        checked = check_array(self._network, name, array, self.inputs)
+        fed = checked.astype(self._in.specs[name].dtype, copy=False)
+        if fed.dtype != checked.dtype and not np.array_equal(fed, checked):
+            raise BackendError(f"{self._network}: '{name}' does not fit into {fed.dtype}")
+        return Placed(self._store(fed))
 
     def run_rows(self, rows: Sequence[Row], /) -> list[dict[str, Array]]:
         """See ``RowNetwork``."""
@@ -171,7 +182,8 @@ class BlockRows(ABC):
 
     def _fill(self, at: int, feeds: Mapping[str, Array], constants: Mapping[str, Placed]) -> None:
         for name in self._seating.stale(at, constants):
-            offset = self._in.offsets[name] + at * spec_bytes(self.inputs[name])
+            row = spec_bytes(self._in.specs[name]) // self.batch
+            offset = self._in.offsets[name] + at * row
             self._move(offset, constants[name].value)
         for name, value in feeds.items():
             self._feeds[name][at] = value

@@ -4,33 +4,13 @@ TensorRT-RTX 1.7 as installed, and TensorRT 11.4 as far as it goes without its l
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.runtime import tensorrt as runtime
-from tests.trtapi import overloads, signatures
+from tests.trtapi import overloads, signatures, uses
 from trt_builders import flavours
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("trt_builders/flavours.py", "trt_builders/inspect.py", "engine/runtime/tensorrt.py")
-RECEIVERS = {
-    "builder": "Builder",
-    "network": "INetworkDefinition",
-    "config": "IBuilderConfig",
-    "parser": "OnnxParser",
-    "error": "ParserError",
-    "runtime": "Runtime",
-    "engine": "ICudaEngine",
-    "_engine": "ICudaEngine",
-    "context": "IExecutionContext",
-    "_context": "IExecutionContext",
-    "inspector": "EngineInspector",
-    "settings": "IRuntimeConfig",
-}
-"""What a variable of that name is, in ``SOURCES``: the code keeps to it, or this test is blind."""
 INSPECTED = {
     "ICudaEngine": ("create_engine_inspector",),
     "EngineInspector": ("get_engine_information",),
@@ -90,38 +70,10 @@ def test_both_have_the_same_signatures(rtx: dict[str, str], enterprise: dict[str
         assert [form for form in overloads(rtx[name]) if form in overloads(enterprise[name])], name
 
 
-def _uses() -> Iterator[tuple[str, int | None]]:
-    """Members our code names, with the number of arguments where it calls them."""
-    for source in SOURCES:
-        tree = ast.parse((ROOT / source).read_text())
-        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Attribute):
-                continue
-            owner = _owner(node.value)
-            if owner:
-                call = calls.get(id(node))
-                given = None if call is None else len(call.args) + len(call.keywords)
-                yield f"{owner}.{node.attr}", given
-
-
-def _owner(value: ast.expr) -> str | None:
-    """Class of an expression: a known variable, or ``trt.Class``."""
-    if isinstance(value, ast.Name):
-        return RECEIVERS.get(value.id)
-    if isinstance(value, ast.Attribute):
-        inside = value.value
-        is_trt = (isinstance(inside, ast.Name) and inside.id == "trt") or (
-            isinstance(inside, ast.Attribute) and inside.attr == "_trt"
-        )
-        if is_trt:
-            return value.attr
-        return RECEIVERS.get(value.attr)
-    return None
-
-
 def test_the_surface_is_what_the_code_uses() -> None:
-    used = {name for name, _ in _uses() if not name.endswith((".__init__", ".told", ".errors"))}
+    used = {
+        name for name, _ in uses(SOURCES) if not name.endswith((".__init__", ".told", ".errors"))
+    }
     assert {
         "Builder.build_serialized_network",
         "IBuilderConfig.set_timing_cache",
@@ -135,7 +87,7 @@ def test_the_surface_is_what_the_code_uses() -> None:
 def test_calls_fit_the_signatures(flavour: str, request: pytest.FixtureRequest) -> None:
     found: dict[str, str] = request.getfixturevalue(flavour)
     checked = 0
-    for name, given in _uses():
+    for name, given in uses(SOURCES):
         forms = overloads(found.get(name, ""))
         if given is None or not forms:
             continue
