@@ -61,7 +61,7 @@ class EngineLine:
 def wanted(device: str, quick: bool) -> list[Job]:
     """What is worth having, the most telling first: the server's networks in FP16."""
     if device == "cpu":
-        return jobs(SERVED, (1,), ("fp16",))
+        return jobs(SERVED[: 1 if quick else 2], (1,), ("fp16",))
     sizes = (1, 4) if quick else (1, 8, 4, 16, 2)
     return [job for size in sizes for job in jobs(SERVED, (size,), ("fp16",))]
 

@@ -23,6 +23,7 @@ from engine.runtime.load import GPU_KINDS, load_network
 from engine.runtime.lowering import traced
 from engine.runtime.pytorchrows import TorchRows
 from engine.runtime.rows import HostRows, Row, RowNetwork
+from engine.runtime.tensorrt import MODULES
 from trt_builders import networks
 from trt_builders.export import trace, write
 from trt_builders.modules import make
@@ -165,8 +166,7 @@ def impossible(case: Case, device: str) -> str:
     if needs and importlib.util.find_spec(needs) is None:
         return f"{needs} is not installed"
     if case.backend in ("tensorrt", "rtx") and device == "cuda":
-        packages = {"tensorrt": ("tensorrt", "tensorrt_lean"), "rtx": ("tensorrt_rtx",)}
-        if not any(importlib.util.find_spec(p) for p in packages[case.backend]):
+        if not any(importlib.util.find_spec(name) for name in MODULES[case.backend]):
             return f"{case.backend} is not installed"
     return ""
 

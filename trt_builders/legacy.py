@@ -48,10 +48,13 @@ def build(trt: Any, onnx: Path, workspace: int, timing_cache: bytes) -> tuple[by
     """Compile one file: plan, number of layers, timing cache for the next.
 
     Raises:
-        RuntimeError: the parser or the builder refuses.
+        RuntimeError: there is no GPU, or the parser or the builder refuses.
     """
     logger = trt.Logger(trt.Logger.WARNING)
-    builder = trt.Builder(logger)
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:
+        raise RuntimeError("TensorRT does not start: it needs a GPU and its driver") from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):

@@ -21,10 +21,11 @@ from engine.runtime.blocks import BlockRows
 log = logging.getLogger(__name__)
 
 MODULES = {
-    "tensorrt": ("tensorrt", "tensorrt_lean"),
+    "tensorrt": ("tensorrt", "tensorrt_lean", "tensorrt_lean_bindings"),
     "rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
-"""Flavour to the modules that hold it, the first one found counts. Lean runs engines only."""
+"""Flavour to the modules that hold it, the first one found counts. Lean runs engines only, and is
+a wheel under its last name only."""
 OLDEST = {"tensorrt": (10, 13), "rtx": (1, 4)}
 """Oldest version of each flavour that the adapter is written for."""
 SURFACE: Mapping[str, tuple[str, ...]] = {

@@ -115,6 +115,9 @@ def test_refusals_are_told() -> None:
     parser.get_error.return_value.node.return_value = 3
     with pytest.raises(RuntimeError, match=r"cannot parse x\.onnx: no Foo \(node 3\)"):
         legacy.build(trt, Path("x.onnx"), 5, b"")
+    trt.Builder.side_effect = TypeError("factory function returned nullptr")
+    with pytest.raises(RuntimeError, match="needs a GPU"):
+        legacy.build(trt, Path("x.onnx"), 5, b"")
 
 
 @pytest.fixture
