@@ -20,7 +20,7 @@ The meanings are those of ``training.teacher.style.Style``, field by field."""
 EMOTIONS: tuple[str, ...] = ("happy", "sad", "angry", "surprised", "calm")
 """Intensities in [0, 1]; none of them is neutral. ``training.teacher.emotion`` has the same."""
 SPEAKING, LISTENING, IDLE = range(3)
-_SPEECH_THRESHOLD = 0.5
+SPEECH_THRESHOLD = 0.5
 _HEAD_GAIN, _HEAD_STYLE = 2.0, 0.4
 """How much larger the head's motion is shown than the network has it, and how many nepers the
 style ``head`` adds: the network hardly follows that number, and its smoothed head moves a third as
@@ -79,7 +79,7 @@ class Conditions:
 
     @property
     def head_gain(self) -> float:
-        """Size of the head's motion as shown, in units of the network's."""
+        """Size of the head's motion as shown while speaking, in units of the network's."""
         return _HEAD_GAIN * math.exp(_HEAD_STYLE * float(self.style[STYLE.index("head")]))
 
     def state(self, speech: float, other: float = 0.0) -> Float32:
@@ -89,7 +89,7 @@ class Conditions:
             speech: of the avatar's own sound.
             other: of who speaks to it.
         """
-        quiet = LISTENING if self.listening or other > _SPEECH_THRESHOLD else IDLE
+        quiet = LISTENING if self.listening or other > SPEECH_THRESHOLD else IDLE
         state = np.zeros(3, np.float32)
-        state[SPEAKING if speech > _SPEECH_THRESHOLD else quiet] = 1.0
+        state[SPEAKING if speech > SPEECH_THRESHOLD else quiet] = 1.0
         return state

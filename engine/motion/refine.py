@@ -78,7 +78,8 @@ def touch(contact: Float32, before: float) -> Float32:
     share = _smooth_step(contact, _CONTACT_FROM, _CONTACT_FULL)
     around = np.concatenate([[np.float32(before)], share, share[-1:]])
     beside: Float32 = np.maximum(around[:-2], around[2:])
-    return np.maximum(share, _CONTACT_EASE * beside)
+    eased: Float32 = np.maximum(share, _CONTACT_EASE * beside)
+    return eased
 
 
 def seal(values: Float32, share: Float32) -> Float32:

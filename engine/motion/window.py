@@ -16,13 +16,15 @@ import numpy as np
 from engine.config import MotionConfig
 from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, Float32, MotionFrame
-from engine.motion.condition import Conditions
+from engine.motion.condition import SPEECH_THRESHOLD, Conditions
 from engine.motion.diffusion import NoiseTape
 from engine.motion.refine import HeadFilter, decide, recentre, scale_head, seal, steady, touch
 from engine.runtime.base import Array, Backend
 
 _SHAPES = 52  # the blendshapes, which live in [0, 1]
 _LIPS_LEAD = 2  # frames
+_QUIET_SHARE = 0.25  # of the head's gain above 1, while nobody speaks through the avatar
+_GAIN_FRAMES = 20  # in which that gain changes by 1 - 1/e: slower than a nod
 _OTHER_KEPT = 250  # frames of the other speaker remembered: input may run ahead of the face
 _OTHER_LASTS = 25  # frames after which who fell silent no longer counts as speaking
 
@@ -96,6 +98,7 @@ class MotionWindow:
         self._heard_known = np.zeros(self._past, np.float32)
         self._moved = np.zeros((self._past, self._size), np.float32)
         self._moved_known = np.zeros(self._past, np.float32)
+        self._gain = 1.0
         self.resume_from(self.conditions.reference)
 
     def resume_from(self, values: Float32) -> None:
@@ -108,7 +111,7 @@ class MotionWindow:
         """
         self._moved[:] = 0.0
         self._moved_known[:] = 0.0
-        self._moved[-1] = scale_head(values, 1.0 / self.conditions.head_gain)
+        self._moved[-1] = scale_head(values, 1.0 / self._gain)
         self._head.reset()
         self._touched = 0.0
         self._moved_known[-1] = 1.0
@@ -128,11 +131,17 @@ class MotionWindow:
         self._moved_known = np.concatenate([self._moved_known[count:], np.ones(count, np.float32)])
         self._pending = self._pending[count:]
         # Scaled on the way out only: the network goes on from motion of the size it knows.
-        shown = scale_head(values, self.conditions.head_gain)
         return [
-            MotionFrame(row, speech, frame.pts, frame.rate)
-            for row, speech, frame in zip(shown, speeches, frames, strict=True)
+            MotionFrame(scale_head(row, self._gain_at(speech)), speech, frame.pts, frame.rate)
+            for row, speech, frame in zip(values, speeches, frames, strict=True)
         ]
+
+    def _gain_at(self, speech: float) -> float:
+        """The head's gain in the next frame: who listens or waits keeps it calmer."""
+        full = self.conditions.head_gain
+        wanted = full if speech > SPEECH_THRESHOLD else 1.0 + _QUIET_SHARE * (full - 1.0)
+        self._gain += (wanted - self._gain) / _GAIN_FRAMES
+        return self._gain
 
     def _refined(self, count: int) -> Float32:
         """All new frames [N,58] of one network call, drafts beyond ``count`` included."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import cast
 
@@ -123,8 +124,11 @@ def test_the_past_is_its_own_output() -> None:
     stage, mirror = window(2, 2)
     made = values(list(run(stage, sound(60))))
     past = mirror.calls[20]["past"][0]
-    shown = scale_head(past, Conditions().head_gain)  # larger on the way out only
-    np.testing.assert_array_equal(shown, made[40 - DIMS.past : 40])
+    shown = made[40 - DIMS.past : 40]
+    np.testing.assert_array_equal(shown[:, :52], past[:, :52])
+    gain = np.median(shown[:, list(POSE)] / past[:, list(POSE)], axis=1)
+    assert gain.min() > 1  # the head is larger on the way out only
+    np.testing.assert_allclose(shown, np.stack(list(map(scale_head, past, gain))), rtol=1e-5)
     assert mirror.calls[20]["past_known"].all()
 
 
@@ -133,11 +137,24 @@ def test_the_style_of_the_head_is_its_size() -> None:
     for size in (-1.0, 0.0, 1.0):
         stage, _ = window(2, 2)
         stage.conditions = Conditions(style=mix(STYLE, f"head={size}", -2, 2))
-        heads.append(values(list(run(stage, sound(30)))))
+        said = [replace(frame, speech=1.0) for frame in sound(120)]
+        heads.append(values(list(run(stage, said)))[60:])
     small, usual, large = (np.abs(np.diff(h[:, list(POSE)], axis=0)).mean() for h in heads)
     assert small < 0.8 * usual
     assert large > 1.2 * usual
     np.testing.assert_array_equal(heads[0][:, :52], heads[1][:, :52])
+
+
+def test_who_is_silent_keeps_the_head_calmer_and_it_changes_slowly() -> None:
+    stage, mirror = window(2, 2)
+    loud = [replace(frame, speech=float(i >= 60)) for i, frame in enumerate(sound(160))]
+    made = values(list(run(stage, loud)))
+    own = np.concatenate([call["past"][0, -2:] for call in mirror.calls[1:]])
+    gain = np.median(made[: len(own), list(POSE)] / own[:, list(POSE)], axis=1)
+    full = Conditions().head_gain
+    assert gain[40] == pytest.approx(1 + 0.25 * (full - 1), abs=0.05)
+    assert gain[150] == pytest.approx(full, abs=0.05)
+    assert np.abs(np.diff(gain)).max() < 0.06
 
 
 def test_overlapping_windows_meet_the_same_noise() -> None:
@@ -163,8 +180,7 @@ def test_a_new_stream_starts_at_rest_and_resumes_where_told() -> None:
     pose = np.linspace(0, 1, 58).astype(np.float32)
     stage.resume_from(pose)
     list(stage.push(items[1]))
-    past = mirror.calls[1]["past"][0, -1]
-    np.testing.assert_array_equal(scale_head(past, stage.conditions.head_gain), pose)
+    np.testing.assert_array_equal(mirror.calls[1]["past"][0, -1], pose)
     assert mirror.calls[1]["past_known"].sum() == 1
     assert mirror.calls[1]["audio_known"][0, : DIMS.past].sum() == 0
 
