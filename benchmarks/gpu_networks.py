@@ -165,9 +165,9 @@ def impossible(case: Case, device: str) -> str:
     needs = {"openvino": "openvino", "onnxruntime": "onnxruntime"}.get(case.backend)
     if needs and importlib.util.find_spec(needs) is None:
         return f"{needs} is not installed"
-    if case.backend in ("tensorrt", "rtx") and device == "cuda":
-        if not any(importlib.util.find_spec(name) for name in MODULES[case.backend]):
-            return f"{case.backend} is not installed"
+    modules = MODULES.get(case.backend, ()) if device == "cuda" else ()
+    if modules and not any(importlib.util.find_spec(name) for name in modules):
+        return f"{case.backend} is not installed"
     return ""
 
 
