@@ -132,7 +132,8 @@ def _data(corpus: Path) -> str:
         f"`python -m training corpus`, seed {content.get('seed')}: {total:.1f} h,"
         f" {sum(map(len, voices.values()))} voices; kept out of training altogether:"
         f" {', '.join(content.get('held_out_voices', [])) or 'none'}. How it is made and what its"
-        " motion is: [corpus.md](corpus.md).",
+        " motion is: [corpus.md](corpus.md). What the weights had learned from before, if they were"
+        " trained further: [training.md](training.md#the-shipped-weights).",
         "",
         "| kind | voices | train, min | dev, min | what it is |",
         "|---|---|---|---|---|",
