@@ -35,6 +35,7 @@ class IdleSettings:
         quiet: seconds of quiet before the mouth is shut.
         shutting: seconds it takes to shut.
         releasing: seconds it takes to release.
+        press: how firmly a shut mouth is held, ``mouthPress`` at least.
     """
 
     blink_after: tuple[float, float] = (5.0, 9.0)
@@ -46,6 +47,7 @@ class IdleSettings:
     quiet: float = 0.2
     shutting: float = 0.2
     releasing: float = 0.08
+    press: float = 0.12
 
 
 _BLINKS = tuple(INDEX[f"eyeBlink{side}"] for side in ("Left", "Right"))
@@ -62,6 +64,7 @@ _SPEECH_SHAPES = tuple(
 _JAW, _CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
 _LIMITS = np.array([0.45, 0.30, 0.25, 0.25, 0.25, 0.25], np.float32)
 """Largest |yaw|, |pitch|, |roll| (rad), |x|, |y|, |z| (inter-ocular units)."""
+_PRESS = INDEX["mouthPressLeft"], INDEX["mouthPressRight"]
 _SHUT_EYE = 0.5  # blink weight above which the lids count as shut
 _OPENING = 2  # frames that lids take to open again
 _DROOP = 0.25  # how low lids may hang between blinks
@@ -137,6 +140,8 @@ class Idle:
             self._latch = max(0.0, self._latch - frame / settings.releasing)
         eased = self._latch * self._latch * (3.0 - 2.0 * self._latch)
         values[list(_SPEECH_SHAPES)] *= 1.0 - eased
+        # A photo that smiles keeps a hair's breadth between lips at rest: a light press takes it.
+        values[list(_PRESS)] = np.maximum(values[list(_PRESS)], settings.press * eased)
 
     def _blink(self, values: Float32, pts: int) -> None:
         """Add a blink when there was none for a while, take one away that comes too soon."""

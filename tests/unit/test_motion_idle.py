@@ -72,6 +72,8 @@ def test_the_mouth_shuts_in_silence_and_opens_with_speech() -> None:
     gaps = np.array([rig.lip_opening(v) for v in values])
     assert gaps[12:20].min() > 0.15
     assert gaps[30:60].max() < 0.005  # shut within 400 ms
+    press = values[:, INDEX["mouthPressLeft"]]
+    assert press[:20].max() == 0 < 0.1 < press[30:60].min()  # held while shut, not in speech
     assert gaps[64:].min() > 0.15  # free within 160 ms
     assert np.diff(gaps).min() > -0.13  # and never snaps shut
     np.testing.assert_allclose(values[40:60, INDEX["mouthSmileLeft"]], 0.3)  # still smiling
@@ -129,5 +131,5 @@ def test_limits_hold_for_any_input(seed: int) -> None:
 
 
 def test_settings_switch_life_off() -> None:
-    quiet = IdleSettings(blink_after=(1e6, 1e6), gaze=0.0, sway=0.0)
+    quiet = IdleSettings(blink_after=(1e6, 1e6), gaze=0.0, sway=0.0, press=0.0)
     assert not shown(Idle(0, quiet), still(200)).any()
