@@ -8,7 +8,7 @@ import sys
 COMMANDS: dict[str, str] = {
     "motion": "training.motion.command:everything",
     "features": "training.motion.command:listen",
-    "ear": "training.motion.command:prick",
+    "ear": "training.motion.command:train_ear",
     "teacher": "training.motion.command:teach",
     "rollout": "training.motion.command:roll",
     "distill": "training.motion.command:distill",

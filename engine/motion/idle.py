@@ -18,6 +18,7 @@ import numpy as np
 
 from engine.media import FPS, Float32, MotionFrame
 from engine.motion.arkit import INDEX, MOTION_SIZE, ROTATION, TRANSLATION
+from engine.motion.refine import DROOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,6 @@ _LIMITS = np.array([0.45, 0.30, 0.25, 0.25, 0.25, 0.25], np.float32)
 _PRESS = INDEX["mouthPressLeft"], INDEX["mouthPressRight"]
 _SHUT_EYE = 0.5  # blink weight above which the lids count as shut
 _OPENING = 2  # frames that lids take to open again
-_DROOP = 0.25  # how low lids may hang between blinks
 _LID_CURVES = (
     np.array([0.55, 1.0, 0.7, 0.25], np.float32),
     np.array([0.5, 1.0, 0.85, 0.45, 0.15], np.float32),
@@ -149,7 +149,7 @@ class Idle:
             rested = pts - self._open_since
             if _OPENING < rested < self._settings.blink_rest * FPS:
                 lids = list(_BLINKS)
-                values[lids] = np.minimum(values[lids], _DROOP)
+                values[lids] = np.minimum(values[lids], DROOP)
         if self._open_since is None or values[list(_BLINKS)].mean() > _SHUT_EYE:
             self._wait_from(pts)
         if self._lid is None and pts - (self._open_since or 0) >= self._patience:

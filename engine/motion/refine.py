@@ -30,7 +30,7 @@ _DEGREE = 3
 _DRAFT_SHARE = 0.5
 _LEAN = 0.28
 """Share of each neighbour in a frame of the mouth."""
-_DROOP, _SHUT = 0.25, 0.9
+DROOP, _SHUT = 0.25, 0.9
 """A lid up to the first may stay so; one beyond the second is in a blink."""
 _HEAD_PULL, _GAZE_PULL = 100.0, 25.0
 """Frames in which the pull alone would bring the head, and the gaze, to the middle."""
@@ -176,8 +176,8 @@ def decide(values: Float32) -> Float32:
     """
     out = values.copy()
     lids = values[:, list(_LIDS)]
-    low = np.minimum(lids, _DROOP)
-    out[:, list(_LIDS)] = low + (lids - low) * _smooth_step(lids, _DROOP, _SHUT)
+    low = np.minimum(lids, DROOP)
+    out[:, list(_LIDS)] = low + (lids - low) * _smooth_step(lids, DROOP, _SHUT)
     return out
 
 

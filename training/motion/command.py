@@ -145,7 +145,7 @@ def listen(argv: list[str]) -> int:
     return 0
 
 
-def prick(argv: list[str]) -> int:
+def train_ear(argv: list[str]) -> int:
     """Train the audio branch alone to hear visemes and lip contacts."""
     args = _parser("ear", steps=8000, minutes=25.0, rate=1e-3, warmup=200, decay=0.999).parse_args(
         argv
@@ -269,7 +269,7 @@ def distill(argv: list[str]) -> int:
 
 
 _SHARES: tuple[tuple[Callable[[list[str]], int], tuple[str, ...], float], ...] = (
-    (prick, (), 0.18),
+    (train_ear, (), 0.18),
     (teach, (), 0.40),
     (roll, (), 0.15),
     (distill, (), 0.15),
