@@ -108,7 +108,7 @@ class Server:
         found = {}
         for line in self._get("/metrics")[1].splitlines():
             name, _, value = line.rpartition(" ")
-            if name.startswith("vivace_") and "{" not in name:
+            if name.startswith("avatar_") and "{" not in name:
                 found[name] = float(value)
         return found
 
@@ -233,7 +233,7 @@ def judge(
     """A point from the server's metrics before and after, and what the peers decoded."""
 
     def spent(name: str) -> float:
-        key = f"vivace_playout_{name}_total"
+        key = f"avatar_playout_{name}_total"
         return after[key] - before[key]
 
     due = spent("slots") + spent("missed")
@@ -243,9 +243,9 @@ def judge(
     return WebPoint(
         sessions, int(due), round(max(0.0, good) / due, 4),
         round(received / (sessions * seconds * FPS), 4),
-        round(after["vivace_playout_delay_seconds"] * 1000, 1),
-        round(after["vivace_loop_lag_seconds"] * 1000, 1),
-        round(after["vivace_encode_seconds"] * 1000, 2),
+        round(after["avatar_playout_delay_seconds"] * 1000, 1),
+        round(after["avatar_loop_lag_seconds"] * 1000, 1),
+        round(after["avatar_encode_seconds"] * 1000, 2),
     )  # fmt: skip
 
 

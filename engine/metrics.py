@@ -27,35 +27,35 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.stage_seconds = Histogram(
-            "vivace_stage_seconds",
+            "avatar_stage_seconds",
             "Time one stage takes for one input item",
             ["stage"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.sessions = Gauge("vivace_sessions", "Sessions open now", registry=self.registry)
+        self.sessions = Gauge("avatar_sessions", "Sessions open now", registry=self.registry)
         self.sessions_started = Counter(
-            "vivace_sessions_started", "Sessions opened", registry=self.registry
+            "avatar_sessions_started", "Sessions opened", registry=self.registry
         )
         self.sessions_failed = Counter(
-            "vivace_sessions_failed", "Sessions ended by an error", registry=self.registry
+            "avatar_sessions_failed", "Sessions ended by an error", registry=self.registry
         )
-        self.frames = Counter("vivace_frames", "Frames rendered", registry=self.registry)
+        self.frames = Counter("avatar_frames", "Frames rendered", registry=self.registry)
         self.frames_skipped = Counter(
-            "vivace_frames_skipped", "Frames not rendered because they were late already",
+            "avatar_frames_skipped", "Frames not rendered because they were late already",
             registry=self.registry,
         )  # fmt: skip
         self.audio_dropped = Counter(
-            "vivace_audio_dropped_seconds", "Sound dropped before the worker",
+            "avatar_audio_dropped_seconds", "Sound dropped before the worker",
             registry=self.registry,
         )  # fmt: skip
 
         self.backend_info = Gauge(
-            "vivace_backend_info", "The runtime each network got", ["network", "backend"],
+            "avatar_backend_info", "The runtime each network got", ["network", "backend"],
             registry=self.registry,
         )  # fmt: skip
         self.backend_fallback = Counter(
-            "vivace_backend_fallback", "Runtimes that a network had to do without",
+            "avatar_backend_fallback", "Runtimes that a network had to do without",
             ["from", "reason"], registry=self.registry,
         )  # fmt: skip
 
@@ -92,7 +92,7 @@ class _Batches(Collector):
     def collect(self) -> Iterable[Metric]:
         """One family per counter, a lane each."""
         for field, what in self._WHAT.items():
-            name = "vivace_batch_" + ("busy_seconds" if field == "busy_s" else field)
+            name = "avatar_batch_" + ("busy_seconds" if field == "busy_s" else field)
             family = CounterMetricFamily(name, what, labels=["lane"])
             for lane, stats in self._batcher.stats.items():
                 family.add_metric([lane], getattr(stats, field))

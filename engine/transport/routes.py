@@ -1,4 +1,4 @@
-"""The web server: offers, avatars, health, metrics and the web client's files."""
+"""The web server: offers, health, metrics and the web client's files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,9 @@ from aiohttp import web
 
 from engine.clock import SystemClock
 from engine.config import ServerConfig
-from engine.errors import Overloaded, PortraitError
+from engine.errors import Overloaded
 from engine.transport.access import Handler, guard, is_loopback, refusal
+from engine.transport.avatars import AvatarRoutes
 from engine.transport.hooks import and_loopback, install, only_loopback
 from engine.transport.offer import OfferError, read_offer
 from engine.transport.peers import Peers
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 WEB_CLIENT = Path(__file__).parents[2] / "clients" / "web"
 _MAX_OFFER = 200_000
-_WAITING_PHOTOS = 4
 _HEADERS = {
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
@@ -53,9 +52,6 @@ class Signaling:
         self._options = PeerOptions(config.ice_servers, config.lost_peer_s)
         self._clock = SystemClock()
         self._peers = Peers(self._clock, engine.metrics.registry)
-        # One photo at a time, and not in the threads that encode.
-        self._photos = ThreadPoolExecutor(1, "photo")
-        self._photos_waiting = 0
 
     def routes(self) -> list[web.RouteDef | web.StaticDef]:
         """What answers where."""
@@ -68,10 +64,6 @@ class Signaling:
             web.get("/ice", self.ice),
             web.post("/offer", self.offer),
             web.delete("/sessions/{id}", self.end_session),
-            web.get("/avatars", self.avatars),
-            web.post("/avatars", self.add_avatar),
-            web.delete("/avatars/{id}", self.remove_avatar),
-            web.get("/avatars/{id}/picture", self.picture),
         ]
 
     async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
@@ -80,7 +72,6 @@ class Signaling:
         yield
         probe.cancel()
         await self._peers.close()
-        self._photos.shutdown(wait=False, cancel_futures=True)
 
     async def page(self, _request: web.Request) -> web.StreamResponse:
         """The web client."""
@@ -148,48 +139,6 @@ class Signaling:
             return web.Response(status=204)
         return refusal(404, "no_session", "There is no such session (any more).")
 
-    async def avatars(self, _request: web.Request) -> web.StreamResponse:
-        """``[{id, picture}]``, the default one first."""
-        entries = self._engine.avatars
-        return web.json_response([_describe(entry.id) for entry in entries])
-
-    async def add_avatar(self, request: web.Request) -> web.StreamResponse:
-        """Make an avatar of the photo in the body (raw bytes of a JPEG, PNG or WebP)."""
-        if not self._engine.ready:
-            return refusal(503, "starting", "The engine is starting.", **{"Retry-After": "2"})
-        try:
-            photo = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            limit = f"The photo is larger than {self._config.upload_mb} MB."
-            return refusal(413, "bad_photo", limit, "too_large")
-        if self._photos_waiting >= _WAITING_PHOTOS:
-            return refusal(503, "overloaded", "Too many photos at once.", **{"Retry-After": "5"})
-        self._photos_waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            entry = await loop.run_in_executor(self._photos, self._engine.add_avatar, photo)
-        except PortraitError as error:
-            return refusal(422, "bad_photo", str(error), error.reason)
-        finally:
-            self._photos_waiting -= 1
-        return web.json_response(_describe(entry.id), status=201)
-
-    async def remove_avatar(self, request: web.Request) -> web.StreamResponse:
-        """Forget an uploaded avatar."""
-        try:
-            self._engine.remove_avatar(request.match_info["id"])
-        except KeyError:
-            return refusal(404, "no_avatar", "This avatar is not known here (any more).")
-        return web.Response(status=204)
-
-    async def picture(self, request: web.Request) -> web.StreamResponse:
-        """An avatar's photo as JPEG."""
-        try:
-            entry = self._engine.avatar(request.match_info["id"])
-        except KeyError:
-            return refusal(404, "no_avatar", "This avatar is not known here (any more).")
-        return web.Response(body=entry.picture, content_type="image/jpeg")
-
 
 async def _read_offer_body(request: web.Request) -> tuple[str, str | None]:
     if request.content_type != "application/json":
@@ -206,10 +155,6 @@ async def _read_offer_body(request: web.Request) -> tuple[str, str | None]:
     if not isinstance(sdp, str) or not (avatar is None or isinstance(avatar, str)):
         raise OfferError("not_sdp", "The offer's sdp and avatar must be text.")
     return sdp, avatar
-
-
-def _describe(avatar_id: str) -> dict[str, str]:
-    return {"id": avatar_id, "picture": f"/avatars/{avatar_id}/picture"}
 
 
 @web.middleware
@@ -234,6 +179,8 @@ def create_app(engine: Engine, config: ServerConfig, token: str = "") -> web.App
         client_max_size=config.upload_mb * 1_000_000,
         middlewares=[_headers, guard(config, token)],
     )
-    app.add_routes(signaling.routes())
-    app.cleanup_ctx.append(signaling.lifetime)
+    avatars = AvatarRoutes(engine, config)
+    for part in (signaling, avatars):
+        app.add_routes(part.routes())
+        app.cleanup_ctx.append(part.lifetime)
     return app

@@ -228,7 +228,7 @@ def test_a_failing_stage_ends_its_own_session_and_says_so(
     assert "internal error" in broken.of_type("error")[0]["message"]
     assert pictures > 15
     assert "the card caught fire" in caplog.text
-    assert b"vivace_sessions_failed_total 1.0" in engine.metrics.exposition()
+    assert b"avatar_sessions_failed_total 1.0" in engine.metrics.exposition()
 
 
 def _broken_pipeline(self: CardPipeline) -> None:
@@ -352,7 +352,7 @@ def test_readiness_follows_the_engine_and_metrics_are_prometheus_text() -> None:
                 return await response.text()
 
     text = asyncio.run(scenario())
-    for name in ("vivace_peers 0.0", "vivace_playout_slots_total 0.0", "vivace_loop_lag_seconds"):
+    for name in ("avatar_peers 0.0", "avatar_playout_slots_total 0.0", "avatar_loop_lag_seconds"):
         assert name in text
 
 

@@ -14,17 +14,17 @@ from benchmarks.report import machine
 from engine.serve import read_options
 
 BEFORE = {
-    **{f"vivace_playout_{name}_total": 7.0 for name in
+    **{f"avatar_playout_{name}_total": 7.0 for name in
        ("slots", "missed", "silence", "repeated", "late")},
-    "vivace_playout_delay_seconds": 0.2,
-    "vivace_loop_lag_seconds": 0.004,
-    "vivace_encode_seconds": 0.003,
+    "avatar_playout_delay_seconds": 0.2,
+    "avatar_loop_lag_seconds": 0.004,
+    "avatar_encode_seconds": 0.003,
 }  # fmt: skip
 
 
 def after(**spent: float) -> dict[str, float]:
     return BEFORE | {
-        f"vivace_playout_{name}_total": BEFORE[f"vivace_playout_{name}_total"] + count
+        f"avatar_playout_{name}_total": BEFORE[f"avatar_playout_{name}_total"] + count
         for name, count in spent.items()
     }
 

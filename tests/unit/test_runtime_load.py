@@ -90,8 +90,8 @@ def test_with_a_driver_every_step_says_why_not(
     metrics = Metrics()
     metrics.chose(choices[0])
     text = metrics.exposition().decode()
-    assert f'vivace_backend_info{{backend="{backend.name}",network="cmdt_k1"}} 1.0' in text
-    assert 'vivace_backend_fallback_total{from="rtx",reason="engine_missing"} 1.0' in text
+    assert f'avatar_backend_info{{backend="{backend.name}",network="cmdt_k1"}} 1.0' in text
+    assert 'avatar_backend_fallback_total{from="rtx",reason="engine_missing"} 1.0' in text
     # What is too small for a GPU does not even ask.
     choices.clear()
     load_network("silero_vad", config, choices.append, cpu=True)
@@ -202,8 +202,8 @@ def test_a_server_with_a_batcher_shows_it() -> None:
     metrics.observe(networks.batcher)
     networks.cmdt.fork().run(feeds("cmdt_k2"))
     text = metrics.exposition().decode()
-    assert 'vivace_batch_items_total{lane="motion"} 1.0' in text
-    assert 'vivace_batch_items_total{lane="render"} 0.0' in text
+    assert 'avatar_batch_items_total{lane="motion"} 1.0' in text
+    assert 'avatar_batch_items_total{lane="render"} 0.0' in text
     networks.close()
     with pytest.raises(BackendError, match="closed"):
         networks.render.fork().run(feeds("render_512"))
@@ -215,6 +215,6 @@ def test_an_engine_serves_through_a_batcher() -> None:
     engine = Engine(EngineConfig(runtime=RuntimeConfig(batch=1)))
     engine.start()
     text = engine.metrics.exposition().decode()
-    assert 'vivace_batch_items_total{lane="render"} 51.0' in text, "1 at rest, 50 to warm up"
-    assert 'vivace_backend_fallback_total{from="tensorrt",reason="no_gpu"} 3.0' in text
+    assert 'avatar_batch_items_total{lane="render"} 51.0' in text, "1 at rest, 50 to warm up"
+    assert 'avatar_backend_fallback_total{from="tensorrt",reason="no_gpu"} 3.0' in text
     engine.close()

@@ -184,7 +184,7 @@ def test_a_slow_worker_drops_the_oldest_and_counts() -> None:
         rig.say(index)
     assert rig.session.dropped_ms >= 800
     assert rig.session.waiting_ms <= 200
-    dropped = rig.metrics.registry.get_sample_value("vivace_audio_dropped_seconds_total")
+    dropped = rig.metrics.registry.get_sample_value("avatar_audio_dropped_seconds_total")
     assert dropped == pytest.approx(rig.session.dropped_ms / 1000)
     rig.motion.gate.set()
     rig.session.close()
