@@ -15,7 +15,7 @@ from engine.errors import ConfigError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
+_OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
 _OPEN_PREFIX = "/static/"
 
 

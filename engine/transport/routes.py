@@ -14,6 +14,7 @@ from aiohttp import web
 from engine.clock import SystemClock
 from engine.config import ServerConfig
 from engine.errors import Overloaded
+from engine.transport import openapi
 from engine.transport.access import Handler, guard, is_loopback, refusal
 from engine.transport.avatars import AvatarRoutes
 from engine.transport.hooks import and_loopback, install, only_loopback
@@ -179,6 +180,7 @@ def create_app(engine: Engine, config: ServerConfig, token: str = "") -> web.App
         client_max_size=config.upload_mb * 1_000_000,
         middlewares=[_headers, guard(config, token)],
     )
+    app.add_routes(openapi.routes())
     avatars = AvatarRoutes(engine, config)
     for part in (signaling, avatars):
         app.add_routes(part.routes())
