@@ -43,8 +43,9 @@ from benchmarks.gpu_networks import (
 )
 from benchmarks.gpu_report import Report, plot, to_json, to_markdown
 from benchmarks.gpu_sessions import Load, Point, knee
-from benchmarks.gpu_webrtc import LIMIT, Unreachable, WebPoint, search
+from benchmarks.gpu_webrtc import LIMIT, WebPoint, search
 from benchmarks.report import commit, machine
+from benchmarks.server import Unreachable
 from engine.errors import EngineError
 from engine.render.avatar import Avatar
 from engine.runtime.engines import EngineStore

@@ -11,21 +11,18 @@ sound and the picture that belong to them. And of the pictures due, how many the
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from benchmarks.gpu_sessions import ON_TIME, knee
+from benchmarks.server import Server, Unreachable
 from engine.media import FPS, Float32
 
 RECEIVED = 0.95
@@ -66,93 +63,6 @@ class WebPoint:
     def passed(self) -> bool:
         """Whether the machine carries them."""
         return self.on_time >= ON_TIME and self.received >= RECEIVED
-
-
-class Unreachable(RuntimeError):
-    """The server or its peers did not come up; the message says what they said."""
-
-
-class Server:
-    """The engine's server in a process of its own.
-
-    Args:
-        settings: ``--set`` of the command line.
-        seconds: how long it may take to be ready.
-
-    Raises:
-        Unreachable: it ended or was not ready in time.
-    """
-
-    def __init__(self, settings: Sequence[str], seconds: float) -> None:
-        line = [sys.executable, "-m", "engine.serve", "--port", "0"]
-        for setting in (f"server.sessions={LIMIT}", *settings):
-            line += ["--set", setting]
-        self._process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-        self._said: deque[str] = deque(maxlen=3)
-        self._address = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        try:
-            self._wait(time.monotonic() + seconds)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self._address
-
-    def scrape(self) -> dict[str, float]:
-        """Its metrics without labels, by name."""
-        found = {}
-        for line in self._get("/metrics")[1].splitlines():
-            name, _, value = line.rpartition(" ")
-            if name.startswith("avatar_") and "{" not in name:
-                found[name] = float(value)
-        return found
-
-    def close(self) -> None:
-        """End it."""
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._said.append(line.strip())
-            if " open http" in line:
-                self._address = line.split()[-1]
-
-    def _wait(self, end: float) -> None:
-        while not (self._address and self._ready()):
-            if self._process.poll() is not None:
-                self._reader.join()
-                raise Unreachable(f"the server ended: {' / '.join(self._said)}")
-            if time.monotonic() > end:
-                raise Unreachable("the server was not ready in time")
-            time.sleep(0.2)
-
-    def _ready(self) -> bool:
-        with suppress(OSError):
-            return self._get("/readyz")[0] == 200
-        return False
-
-    def _get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(urlsplit(self._address).netloc, timeout=10)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
 
 
 class Crowd:
@@ -263,7 +173,9 @@ def search(
     Raises:
         Unreachable: the server or its peers do not come up.
     """
-    server = Server(settings, max(10.0, left() - seconds - _OVERHEAD_S))
+    server = Server(
+        [f"server.sessions={LIMIT}", *settings], max(10.0, left() - seconds - _OVERHEAD_S)
+    )
 
     def point(number: int) -> WebPoint:
         found = measure(server, number, seconds)

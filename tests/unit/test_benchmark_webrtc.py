@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.gpu_networks import Case, settings
 from benchmarks.gpu_report import Report, to_markdown
-from benchmarks.gpu_webrtc import Server, Unreachable, WebPoint, judge, search, sound
+from benchmarks.gpu_webrtc import WebPoint, judge, search, sound
 from benchmarks.report import machine
+from benchmarks.server import Server, Unreachable
 from engine.serve import read_options
 
 BEFORE = {
