@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace) -> None:
     first = next(frames)  # every check of the inputs happens before a file is opened
     height, width = first.image.shape[:2]
     with (
-        Mp4Writer(options.out, (width, height), audio) as writer,
+        Mp4Writer(options.out, (width, height), audio.rate) as writer,
         tqdm(total=total, unit="frame", disable=options.quiet, desc=options.out.name) as bar,
     ):
         for frame in chain([first], frames):
@@ -117,6 +117,7 @@ def _run(options: argparse.Namespace) -> None:
             if frame.pts % every == 0:
                 sheet.append(frame)
             bar.update()
+        writer.sound(audio.samples)
     if options.motion:
         write_motion(options.motion, motion)
     if options.sheet:

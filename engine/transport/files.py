@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -32,39 +35,65 @@ def read_audio(path: Path) -> AudioChunk:
         raise MediaError(f"there is no sound file at {path}")
     if path.stat().st_size == 0:
         raise MediaError(f"{path.name} is empty (0 bytes); record or export it again")
+    return decode_audio(str(path), path.name)
+
+
+def decode_audio(source: str | BinaryIO, name: str, max_seconds: float | None = None) -> AudioChunk:
+    """Decode a whole sound to mono float32 at its own rate. Any format FFmpeg knows.
+
+    Args:
+        source: path or open file.
+        name: what to call it in errors.
+        max_seconds: longer sound is refused, before it fills the memory.
+
+    Raises:
+        MediaError: no sound, too long, or damaged beyond use.
+    """
     try:
-        with av.open(str(path)) as container:
+        with av.open(source, "r") as container:
             if not container.streams.audio:
-                raise MediaError(f"{path.name} holds no sound; give a wav, flac, mp3, ogg or mp4")
-            return _decode(container, path.name)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path.name} cannot be read as sound: {error}") from error
+                raise MediaError(f"{name} holds no sound; give a wav, flac, mp3, ogg or mp4")
+            return _decode(container, name, max_seconds)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise MediaError(f"{name} cannot be read as sound: {error}") from error
 
 
-def _decode(container: av.container.InputContainer, name: str) -> AudioChunk:
+def _decode(
+    container: av.container.InputContainer, name: str, max_seconds: float | None
+) -> AudioChunk:
     planes = av.AudioResampler(format="fltp")
     rate = container.streams.audio[0].rate
     parts: list[Float32] = []
+    count = 0
     for frame in container.decode(audio=0):
         frame.pts = None
+        count += frame.samples
+        if max_seconds is not None and count > max_seconds * rate:
+            raise MediaError(f"{name} is longer than {max_seconds:.0f} seconds")
         # The mean of the channels: FFmpeg's own down-mix makes equal channels 3 dB louder.
         parts += [f.to_ndarray().mean(0, dtype=np.float32) for f in planes.resample(frame)]
     samples = np.concatenate([np.zeros(0, np.float32), *parts])
     if not len(samples):
         raise MediaError(f"{name} holds no samples")
+    if not np.isfinite(samples).all():
+        raise MediaError(f"{name} holds numbers that are no sound (NaN or infinite)")
     return AudioChunk(samples, 0, rate)
 
 
 class Mp4Writer:
-    """H.264 and AAC into an MP4 that appears only when complete.
+    """H.264 and AAC into an MP4 that appears only when complete. Use it as a context manager, or
+    call ``finish`` or ``discard`` at the end.
 
     Args:
-        path: the target; written as ``NAME.partial`` until ``close``.
+        path: the target; written as ``NAME.partial`` until it is finished.
         size: width and height in pixels, even.
-        audio: the whole sound, or None.
+        rate: sample rate of the sound in Hz, or None for a silent file.
+
+    Raises:
+        MediaError: when the file cannot be made.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], audio: AudioChunk | None) -> None:
+    def __init__(self, path: Path, size: tuple[int, int], rate: int | None) -> None:
         self._path = path
         self._partial = path.with_name(path.name + _PARTIAL)
         try:
@@ -75,9 +104,13 @@ class Mp4Writer:
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
         self._video.options = {"crf": "18", "preset": "veryfast"}
-        self._audio = audio
+        self._rate = rate
         self._sound = (
-            self._container.add_stream("aac", rate=48_000, layout="mono") if audio else None
+            self._container.add_stream("aac", rate=48_000, layout="mono") if rate else None
+        )
+        frame_size = (self._sound.frame_size if self._sound else 0) or 1024
+        self._resampler = av.AudioResampler(
+            format="fltp", layout="mono", rate=48_000, frame_size=frame_size
         )
 
     def __enter__(self) -> Mp4Writer:
@@ -90,34 +123,73 @@ class Mp4Writer:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._finish()
-            return
-        self._container.close()
-        self._partial.unlink(missing_ok=True)
+            self.finish()
+        else:
+            self.discard()
 
     def write(self, frame: VideoFrame) -> None:
         """Append one picture."""
-        i420 = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2YUV_I420), np.uint8)
-        picture = av.VideoFrame.from_ndarray(i420, format="yuv420p")
-        picture.pts = frame.pts
-        picture.time_base = Fraction(1, FPS)
-        self._container.mux(self._video.encode(picture))
+        self.picture(frame.image, frame.pts)
 
-    def _finish(self) -> None:
-        self._container.mux(self._video.encode(None))
-        if self._audio is not None and self._sound is not None:
-            sound = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(self._audio.samples[None]), format="fltp", layout="mono"
+    def picture(self, image: UInt8, pts: int) -> None:
+        """Append uint8 [H, W, 3] RGB, shown from frame ``pts`` on; numbers rise, not all need be.
+
+        Raises:
+            MediaError: when it cannot be written (disk full).
+        """
+        i420 = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        picture = av.VideoFrame.from_ndarray(i420, format="yuv420p")
+        picture.pts = pts
+        picture.time_base = Fraction(1, FPS)
+        self._mux(lambda: self._video.encode(picture))
+
+    def sound(self, samples: Float32) -> None:
+        """Append float32 [N] at the writer's rate; in one piece or many.
+
+        Raises:
+            MediaError: when it cannot be written (disk full).
+        """
+        assert self._sound is not None
+        assert self._rate is not None
+        if len(samples):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples[None], np.float32), format="fltp", layout="mono"
             )
-            sound.sample_rate = self._audio.rate
-            resampler = av.AudioResampler(
-                format="fltp", layout="mono", rate=48_000, frame_size=self._sound.frame_size or 1024
-            )
-            for part in [*resampler.resample(sound), *resampler.resample(None)]:
-                self._container.mux(self._sound.encode(part))
-            self._container.mux(self._sound.encode(None))
-        self._container.close()
-        self._partial.replace(self._path)
+            frame.sample_rate = self._rate
+            self._encode(self._resampler.resample(frame))
+
+    def finish(self) -> None:
+        """Complete the file and give it its name.
+
+        Raises:
+            MediaError: when it cannot be written (disk full).
+        """
+        self._mux(lambda: self._video.encode(None))
+        if self._sound is not None:
+            self._encode([*self._resampler.resample(None), None])
+        try:
+            self._container.close()
+            self._partial.replace(self._path)
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(f"cannot write {self._path}: {error}") from error
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            self._container.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _encode(self, frames: Sequence[av.AudioFrame | None]) -> None:
+        stream = self._sound
+        assert stream is not None
+        for frame in frames:
+            self._mux(functools.partial(stream.encode, frame))
+
+    def _mux(self, encode: Callable[[], list[av.Packet[Any]]]) -> None:
+        try:
+            self._container.mux(encode())
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(f"cannot write {self._path}: {error}") from error
 
 
 def write_sheet(path: Path, frames: Sequence[VideoFrame], columns: int = 8) -> None:

@@ -105,9 +105,10 @@ def test_mp4_holds_picture_and_sound(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     rest = MotionFrame(np.zeros(58, np.float32), 0.0, 0)
     audio = AudioChunk(_tone(48_000, 1.0).astype(np.float32), 0, 48_000)
-    with Mp4Writer(path, (64, 48), audio) as writer:
+    with Mp4Writer(path, (64, 48), audio.rate) as writer:
         for pts in range(25):
             writer.write(VideoFrame(np.full((48, 64, 3), pts * 9, np.uint8), rest, pts))
+        writer.sound(audio.samples)
         assert not path.exists(), "a half-written file must not look finished"
     with av.open(str(path)) as container:
         pictures = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]

@@ -19,7 +19,7 @@ from engine.app import default_portrait
 from engine.errors import EngineError
 from engine.face.analysis import FaceAnalyser
 from engine.face.portrait import prepare_portrait
-from engine.media import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk, MotionFrame, UInt8
+from engine.media import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, MotionFrame, UInt8
 from engine.media import VideoFrame as Picture
 from engine.render.avatar import Avatar
 from engine.render.renderer import Renderer
@@ -129,9 +129,8 @@ def render(takes: dict[str, Take], sound: Sound, portrait: Path, out: Path) -> N
     wanted = moments(takes[middle], _COLUMNS)
     rows: dict[str, list[UInt8]] = {name: [] for name in names}
     out.mkdir(parents=True, exist_ok=True)
-    audio = AudioChunk(sound.audio, 0, SAMPLE_RATE)
     size = (SIDE * len(names), SIDE + _LABEL)
-    with Mp4Writer(out / "showcase.mp4", size, audio) as writer:
+    with Mp4Writer(out / "showcase.mp4", size, SAMPLE_RATE) as writer:
         drawn = tiles(renderer, takes, sound.frames)
         for index, pictures in tqdm(drawn, "render", total=sound.frames, unit="frame"):
             motion = MotionFrame(takes[middle].shown[index], 0.0, index)
@@ -139,6 +138,7 @@ def render(takes: dict[str, Take], sound: Sound, portrait: Path, out: Path) -> N
             if index in wanted:
                 for name, picture in zip(names, pictures, strict=True):
                     rows[name].append(picture)
+        writer.sound(sound.audio)
     image = cv2.cvtColor(sheet(rows, [frame / FPS for frame in wanted]), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(out / "showcase.png"), image)
 
