@@ -8,59 +8,31 @@ import secrets
 import sys
 import threading
 import time
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from engine.avatars import UNDECLARED, AvatarEntry, Avatars, Declared, default_portrait
 from engine.config import EngineConfig
-from engine.errors import ConfigError, Overloaded
+from engine.errors import Overloaded
 from engine.face.analysis import FaceAnalyser
-from engine.face.portrait import Portrait, prepare_portrait
-from engine.media import FPS, SAMPLE_RATE, AudioChunk, MotionFrame, VideoFrame
+from engine.face.intake import Intake
+from engine.media import FPS, SAMPLE_RATE, AudioChunk
 from engine.metrics import Metrics
-from engine.motion.arkit import MOTION_SIZE
 from engine.pipeline import Networks, build, load_networks
 from engine.playout import SLOT_SECONDS, Playout
-from engine.render.avatar import Avatar
-from engine.render.renderer import Renderer
-from engine.runtime.artifact import WEIGHTS
 from engine.session import Session
 from engine.stage import run
+from engine.store import AvatarStore, Record, data_folder
 
 log = logging.getLogger(__name__)
 
-DEFAULT_AVATAR = "default"
-_MAX_UPLOADS = 32
 _RETRY_SECONDS = 10
 _USABLE = 0.8
 """Share of the machine that sessions may fill: beyond it frames come late."""
 _TRANSPORT = 0.25
 """Cores that encoding and sending one session take (research/webrtc.md: 22 to 29 % of one)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AvatarEntry:
-    """An avatar ready to be used.
-
-    Args:
-        id: ``default`` or an unguessable word.
-        avatar: what the renderer binds; shared between sessions, read-only.
-        picture: the prepared photo, JPEG.
-        idle: a rendered resting frame, shown before the first one of a session.
-    """
-
-    id: str
-    avatar: Avatar
-    picture: bytes
-    idle: VideoFrame
-
-
-def default_portrait() -> Path:
-    """The portrait shipped with the engine."""
-    return next(iter(sorted((WEIGHTS / "avatars").glob("default.*"))))
 
 
 class Engine:
@@ -77,10 +49,9 @@ class Engine:
         self.ready = False
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
-        self._uploads: OrderedDict[str, AvatarEntry] = OrderedDict()
-        self._default: AvatarEntry | None = None
+        self._avatars: Avatars | None = None
+        self._intake = Intake()
         self._networks: Networks | None = None
-        self._analyser: FaceAnalyser | None = None
         self._capacity = max(1, config.server.sessions)
 
     def start(self) -> None:
@@ -92,11 +63,18 @@ class Engine:
         self._networks = load_networks(self.config, self.metrics.chose)
         if self._networks.batcher is not None:
             self.metrics.observe(self._networks.batcher)
-        self._analyser = FaceAnalyser()
-        source = Path(self.config.render.portrait or default_portrait())
-        if not source.is_file():
-            raise ConfigError(f"there is no portrait at {source}")
-        self._default = self._prepare(DEFAULT_AVATAR, source)
+        server = self.config.server
+        folder = data_folder(server.data) / "avatars"
+        store = AvatarStore(folder, server.avatars, server.avatars_mb * 10**6, time.time)
+        self.metrics.observe_avatars(store)
+        self._avatars = Avatars(
+            self._networks.render,
+            FaceAnalyser(),
+            Path(self.config.render.portrait or default_portrait()),
+            store,
+            self._intake.decode,
+            time.time,
+        )
         self._warm_up()
         self.ready = True
 
@@ -112,43 +90,50 @@ class Engine:
         return self._capacity
 
     @property
-    def avatars(self) -> list[AvatarEntry]:
-        """The default avatar and the uploaded ones, oldest first."""
-        with self._lock:
-            return [*([self._default] if self._default else []), *self._uploads.values()]
+    def avatars(self) -> list[Record]:
+        """What is known of the default avatar and the uploaded ones, oldest first."""
+        return self._avatars.records if self._avatars else []
 
     def avatar(self, avatar_id: str | None = None) -> AvatarEntry:
-        """An avatar by id; the default without one.
-
-        Raises:
-            KeyError: unknown id (uploads live in memory and the oldest are forgotten).
-        """
-        for entry in self.avatars:
-            if entry.id == (avatar_id or DEFAULT_AVATAR):
-                return entry
-        raise KeyError(avatar_id)
-
-    def add_avatar(self, photo: bytes) -> AvatarEntry:
-        """Prepare an uploaded photo (seconds of computing: call from a thread).
-
-        Raises:
-            PortraitError: when it cannot become an avatar.
-        """
-        entry = self._prepare(secrets.token_urlsafe(12), photo)
-        with self._lock:
-            self._uploads[entry.id] = entry
-            while len(self._uploads) > _MAX_UPLOADS:
-                self._uploads.popitem(last=False)
-        return entry
-
-    def remove_avatar(self, avatar_id: str) -> None:
-        """Forget an uploaded avatar; open sessions keep what they show.
+        """An avatar ready to be used; the default without an id.
 
         Raises:
             KeyError: unknown id.
         """
-        with self._lock:
-            del self._uploads[avatar_id]
+        if self._avatars is None:
+            raise KeyError(avatar_id)
+        return self._avatars.get(avatar_id)
+
+    def picture(self, avatar_id: str) -> bytes:
+        """An avatar's prepared portrait as JPEG.
+
+        Raises:
+            KeyError: unknown id.
+        """
+        if self._avatars is None:
+            raise KeyError(avatar_id)
+        return self._avatars.picture(avatar_id)
+
+    def add_avatar(self, photo: bytes, declared: Declared = UNDECLARED) -> Record:
+        """Prepare an uploaded photo (seconds of computing: call from a thread).
+
+        Raises:
+            PortraitError: when it cannot become an avatar.
+            StorageError: the disk is full or cannot be written.
+        """
+        assert self._avatars is not None
+        return self._avatars.add(photo, declared)
+
+    def remove_avatar(self, avatar_id: str) -> None:
+        """Delete an uploaded avatar; open sessions keep what they show.
+
+        Raises:
+            KeyError: unknown id.
+            StorageError: a file cannot be deleted.
+        """
+        if self._avatars is None:
+            raise KeyError(avatar_id)
+        self._avatars.remove(avatar_id)
 
     def create_session(self, avatar_id: str | None = None) -> Session:
         """Open a session.
@@ -187,6 +172,7 @@ class Engine:
         self.ready = False
         for session in self.sessions:
             session.close()
+        self._intake.close()
         if self._networks is not None:
             self._networks.close()
 
@@ -194,17 +180,6 @@ class Engine:
         with self._lock:
             self._sessions.pop(session.id, None)
             self.metrics.sessions.set(len(self._sessions))
-
-    def _prepare(self, avatar_id: str, source: Path | bytes) -> AvatarEntry:
-        assert self._analyser is not None
-        assert self._networks is not None
-        portrait: Portrait = prepare_portrait(source, self._analyser)
-        avatar = Avatar.from_portrait(portrait)
-        rest = MotionFrame(np.zeros(MOTION_SIZE, np.float32), 0.0, 0)
-        idle = next(iter(run(Renderer(self._networks.render, avatar), [rest])))
-        bgr = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2BGR)
-        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-        return AvatarEntry(avatar_id, avatar, jpeg, idle)
 
     def _busy(self) -> float:
         """Seconds that the sessions' shared device has worked so far; 0 if there is none."""

@@ -147,14 +147,35 @@ class ServerConfig:
     """STUN or TURN URLs; none are asked by default."""
     upload_mb: int = 20
     """Largest photo accepted, in megabytes."""
+    data: str = ""
+    """Folder of uploaded avatars; empty: $VIVACE_DATA, else the user's data folder."""
+    avatars: int = 64
+    """Uploaded avatars kept; beyond, the one not used for longest is deleted."""
+    avatars_mb: int = 2000
+    """What they may take on disk together, in megabytes; one takes 12."""
+    consent: str = "auto"
+    """Whether a photo needs a statement of consent: required, asked (the page asks, the server
+    takes it without), or auto: required where other machines can reach the server."""
     preroll_ms: int = 80
     """Media held ready before playout starts, in milliseconds."""
     lost_peer_s: float = 5.0
     """Seconds without a packet after which a peer counts as gone."""
+    grace_s: float = 30.0
+    """Seconds in which a client that was lost may come back to its session."""
+    ttl_s: float = 0.0
+    """Seconds after which any session ends, with a warning half a minute before; 0: never."""
+    drain_s: float = 8.0
+    """Seconds that sessions are given to end when the server is told to stop (SIGTERM)."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.port <= 65535, f"server.port is {self.port}; 0 to 65535")
         _require(self.sessions >= 0, f"server.sessions is {self.sessions}; 0 or more")
+        _require(self.avatars >= 1, f"server.avatars is {self.avatars}; at least 1")
+        _require(self.avatars_mb >= 20, f"server.avatars_mb is {self.avatars_mb}; at least 20")
+        _require(
+            self.consent in ("auto", "required", "asked"),
+            f"server.consent is '{self.consent}'; auto, required or asked",
+        )
         _require(
             bool(self.tls_cert) == bool(self.tls_key),
             "server.tls_cert and server.tls_key go together; give both or neither",

@@ -4,6 +4,7 @@ EngineError
 ├── ConfigError          unknown key, impossible value
 ├── MediaError           audio or a file that cannot be used (empty, unreadable, unknown format)
 ├── PortraitError        a photo that cannot become an avatar; ``reason`` is a stable word
+├── StorageError         an avatar cannot be kept: disk full or not writable
 ├── ArtifactError        a network file is missing, damaged, or made for something else
 ├── BackendError         a network refused its inputs or failed while running
 │   └── BackendUnavailable   a runtime that cannot be used here; ``reason`` is a stable word
@@ -32,13 +33,18 @@ class PortraitError(EngineError):
 
     Args:
         reason: stable machine-readable word: ``not_an_image``, ``too_large``, ``no_face``,
-            ``several_faces``, ``face_too_small``, ``turned_too_far``.
+            ``several_faces``, ``face_too_small``, ``turned_too_far``, ``bad_shape``,
+            ``undecodable``.
         message: one sentence for the person who chose the photo.
     """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class StorageError(EngineError):
+    """An avatar cannot be kept: the disk is full or cannot be written."""
 
 
 class ArtifactError(EngineError):

@@ -8,12 +8,13 @@ from fractions import Fraction
 from typing import ClassVar, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from engine.runtime.batcher import Batcher
 from engine.runtime.load import Choice
 from engine.stage import Stage
+from engine.store import AvatarStore
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -69,6 +70,10 @@ class Metrics:
         """Show a batcher's counters."""
         self.registry.register(_Batches(batcher))
 
+    def observe_avatars(self, store: AvatarStore) -> None:
+        """Show what a store of avatars holds and has let go."""
+        self.registry.register(_Stored(store))
+
     def exposition(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)
@@ -97,6 +102,26 @@ class _Batches(Collector):
             for lane, stats in self._batcher.stats.items():
                 family.add_metric([lane], getattr(stats, field))
             yield family
+
+
+class _Stored(Collector):
+    """Figures of a store of avatars, read when somebody asks."""
+
+    def __init__(self, store: AvatarStore) -> None:
+        self._store = store
+
+    def collect(self) -> Iterable[Metric]:
+        """What is there, and what was removed."""
+        yield GaugeMetricFamily(
+            "avatar_stored", "Uploaded avatars on disk", value=len(self._store.records)
+        )
+        yield GaugeMetricFamily("avatar_stored_bytes", "Their size", value=self._store.size)
+        removed = CounterMetricFamily(
+            "avatar_stored_removed", "Stored avatars removed without being asked", labels=["reason"]
+        )
+        removed.add_metric(["evicted"], self._store.evicted)
+        removed.add_metric(["damaged"], self._store.damaged)
+        yield removed
 
 
 class Measured(Generic[A, B]):

@@ -24,6 +24,12 @@ def require_program(name: str) -> str:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Uploads of tests, and of servers they start, stay out of the user's data folder."""
+    os.environ["VIVACE_DATA"] = str(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The shared data folder beside the checkout; skips where there is none, except in CI."""

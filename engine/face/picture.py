@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,14 @@ from engine.media import UInt8
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
+MAX_ASPECT = 8.0
 BACKDROP = (128, 128, 128)
 """What transparent pixels become."""
 DAMAGED = "This file is not an image that can be read, or it is damaged. Use a JPEG or PNG photo."
+
+
+_BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error)
+"""What Pillow's decoders raise at damaged files. PortraitError is none of them."""
 
 
 def read_picture(source: Path | bytes | NDArray[Any]) -> UInt8:
@@ -35,6 +42,44 @@ def read_picture(source: Path | bytes | NDArray[Any]) -> UInt8:
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
+    return _from_bytes(_content(source))
+
+
+def read_upload(photo: bytes) -> UInt8:
+    """As ``read_picture``, for a stranger's photo: only formats that cameras and browsers make.
+
+    Only pixels come out: position, camera and whatever else the file carries stay behind. Of an
+    animation the first picture is taken.
+
+    Args:
+        photo: content of a JPEG, PNG or WebP file, by its first bytes; its name says nothing.
+
+    Returns:
+        uint8 [H,W,3].
+
+    Raises:
+        PortraitError: ``not_an_image``, ``too_large`` or ``bad_shape``.
+    """
+    return _from_bytes(photo, (check_upload(photo),), MAX_ASPECT)
+
+
+def check_upload(photo: bytes) -> str:
+    """Pillow's name of the format, by the first bytes; no decoder sees the file.
+
+    Raises:
+        PortraitError: ``too_large``, or ``not_an_image``: not a JPEG, PNG or WebP.
+    """
+    data = _content(photo)
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    raise PortraitError("not_an_image", DAMAGED)
+
+
+def _content(source: Path | bytes) -> bytes:
     if isinstance(source, Path):
         try:
             size = source.stat().st_size
@@ -50,22 +95,30 @@ def read_picture(source: Path | bytes | NDArray[Any]) -> UInt8:
             f"The file has {size / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} MB are accepted. "
             "Save the photo smaller.",
         )
-    return _from_bytes(data)
+    return data
 
 
-def _from_bytes(data: bytes) -> UInt8:
+def _from_bytes(
+    data: bytes, formats: tuple[str, ...] | None = None, aspect: float = math.inf
+) -> UInt8:
     try:
         with warnings.catch_warnings():
             # The pixel count is checked below, with our own limit.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=formats)
         _check_pixels(*image.size)
+        if max(image.size) > aspect * min(image.size):
+            raise PortraitError(
+                "bad_shape",
+                f"The picture is more than {aspect:.0f} times as long as wide. Crop it to the "
+                "person.",
+            )
         image.load()
         upright = ImageOps.exif_transpose(image)
         return np.asarray(_to_rgb(upright), np.uint8)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels("far more") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except _BROKEN as error:
         raise PortraitError("not_an_image", DAMAGED) from error
 
 

@@ -42,6 +42,13 @@ def check_exposure(config: ServerConfig, token: str) -> None:
         )
 
 
+def consent_needed(config: ServerConfig) -> bool:
+    """Whether a photo must come with a statement of consent."""
+    if config.consent == "auto":
+        return not is_loopback(config.host)
+    return config.consent == "required"
+
+
 def refusal(
     status: int, error: str, message: str, reason: str = "", **headers: str
 ) -> web.Response:

@@ -12,12 +12,14 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from engine.audio.framer import Framer
+from engine.avatars import UNDECLARED, Declared
 from engine.errors import Overloaded, PortraitError
 from engine.media import AudioChunk, Float32, MotionFrame, UInt8, VideoFrame
 from engine.metrics import Metrics
@@ -25,6 +27,7 @@ from engine.motion.arkit import INDEX, MOTION_SIZE
 from engine.playout import Playout
 from engine.session import Session
 from engine.stage import Chain, Stage
+from engine.store import Consent
 
 REST = MotionFrame(np.zeros(MOTION_SIZE, np.float32), 0.0, 0)
 SIZE = 512
@@ -134,6 +137,9 @@ class Entry:
 
     id: str
     picture: bytes
+    created: float = 0.0
+    name: str = ""
+    consent: Consent | None = None
 
 
 class CardEngine:
@@ -160,13 +166,19 @@ class CardEngine:
                 return entry
         raise KeyError(avatar_id)
 
-    def add_avatar(self, photo: bytes) -> Entry:
+    def picture(self, avatar_id: str) -> bytes:
+        """By id; KeyError for an unknown one."""
+        return self.avatar(avatar_id).picture
+
+    def add_avatar(self, photo: bytes, declared: Declared = UNDECLARED) -> Entry:
         """Any picture will do; others are refused as the real engine does."""
         try:
             Image.open(io.BytesIO(photo)).verify()
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise PortraitError("not_an_image", "This is not a picture.") from error
-        entry = Entry(secrets.token_urlsafe(8), photo)
+        said = declared.statement
+        consent = Consent(said, declared.subject, 1.0, sha256(photo).hexdigest()) if said else None
+        entry = Entry(secrets.token_urlsafe(8), photo, 1.0, declared.name, consent)
         self.avatars.append(entry)
         return entry
 
