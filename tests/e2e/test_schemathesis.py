@@ -1,0 +1,76 @@
+"""What the server answers, against what its OpenAPI document promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import (
+    CheckContext,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from engine.transport.openapi import document
+from tests.e2e.testcard import CardEngine
+from tests.e2e.threaded import served
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+TOKEN = "right"  # noqa: S105 - a test's
+schema = schemathesis.openapi.from_dict(json.loads(json.dumps(document())))
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    with served(CardEngine(capacity=3), token=TOKEN) as address:
+        yield address
+
+
+def no_failure_of_ours(
+    ctx: CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """503 with the seconds to wait is an answer; any other 5xx is a failure of the server."""
+    assert response.status_code < 500 or (
+        response.status_code == 503
+        and (case.path == "/readyz" or "retry-after" in response.headers)
+    ), f"{case.method} {case.path}: {response.status_code} {response.text[:300]}"
+
+
+CHECKS = [
+    no_failure_of_ours,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@schema.parametrize()
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_are_as_documented(case: schemathesis.Case, base: str) -> None:
+    case.call_and_validate(
+        base_url=base, headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS, timeout=10
+    )
+
+
+@schema.parametrize()
+@settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_who_has_no_token_learns_nothing(case: schemathesis.Case, base: str) -> None:
+    response = case.call(base_url=base, headers={"Authorization": "Bearer wrong"}, timeout=10)
+    if case.operation.definition.raw.get("security") == []:
+        assert response.status_code < 500
+    else:
+        assert response.status_code == 401
+        assert response.json()["error"] == "unauthorized"
