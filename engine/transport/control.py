@@ -1,15 +1,17 @@
 """The data channel beside the media: JSON messages both ways.
 
-From the client: ``{"type": "interrupt"}``, ``{"type": "subscribe", "motion": true}``,
-``{"type": "ping", "t": any}``. To the client: ``stats`` once a second, ``motion`` for every new
-picture if subscribed, ``pong``, and ``error`` with a message before the session is closed.
+From the client: ``{"type": "subscribe", "motion": true}`` and ``{"type": "ping", "t": any}`` are
+answered here; everything else (``interrupt``, ``configure``) goes to the session. To the client:
+the session's events, ``stats`` once a second, ``motion`` for every new picture if subscribed,
+``pong``, and ``error`` for what is not understood.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from aiortc import RTCDataChannel
 
@@ -20,27 +22,33 @@ log = logging.getLogger(__name__)
 _MAX_BUFFERED = 64 * 1024
 """Bytes waiting in the channel above which motion is left out."""
 _MAX_MESSAGE = 4096
+_MAX_CHANNELS = 4
 
 
 class Control:
-    """All data channels of one peer.
+    """All data channels of one connection.
 
     Args:
-        interrupt: what to do on a barge-in.
+        command: told what the client wants; says whether it is understood.
     """
 
-    def __init__(self, interrupt: Callable[[], None]) -> None:
-        self._interrupt = interrupt
+    def __init__(self, command: Callable[[Mapping[str, Any]], bool]) -> None:
+        self._command = command
         self._channels: list[RTCDataChannel] = []
         self._motion: set[RTCDataChannel] = set()
+        self.heard = 0
+        """Messages received."""
 
     def attach(self, channel: RTCDataChannel) -> None:
-        """Serve a channel the peer has opened."""
+        """Serve a channel the client has opened; more than a few are closed again."""
+        if len(self._channels) >= _MAX_CHANNELS:
+            channel.close()
+            return
         self._channels.append(channel)
         channel.on("message", lambda message: self._receive(channel, message))
         channel.on("close", lambda: self._detach(channel))
 
-    def send(self, kind: str, **fields: object) -> None:
+    def send(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Send a message on every open channel."""
         text = json.dumps({"type": kind, **fields})
         for channel in self._channels:
@@ -74,17 +82,21 @@ class Control:
             self._channels.remove(channel)
 
     def _receive(self, channel: RTCDataChannel, message: str | bytes) -> None:
+        self.heard += 1
         try:
             if len(message) > _MAX_MESSAGE:
                 raise ValueError("too long")
             content = json.loads(message)
             kind = content["type"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._write(channel, json.dumps({"type": "error", "message": "not understood"}))
+            self._refuse(channel)
             return
-        if kind == "interrupt":
-            self._interrupt()
-        elif kind == "subscribe":
+        if kind == "subscribe":
             (self._motion.add if content.get("motion") else self._motion.discard)(channel)
         elif kind == "ping":
             self._write(channel, json.dumps({"type": "pong", "t": content.get("t")}))
+        elif not self._command(content):
+            self._refuse(channel)
+
+    def _refuse(self, channel: RTCDataChannel) -> None:
+        self._write(channel, json.dumps({"type": "error", "message": "not understood"}))

@@ -7,8 +7,9 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from aiohttp import web
 
@@ -16,7 +17,7 @@ from engine.app import Engine
 from engine.config import EngineConfig, ServerConfig, token
 from engine.errors import ConfigError
 from engine.transport.access import check_exposure
-from engine.transport.routes import create_app
+from engine.transport.routes import LIVES, create_app
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _SHUTDOWN_SECONDS = 10.0
 
 
 def serve(config: EngineConfig) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT (at once) or SIGTERM (sessions are given time to end).
 
     Raises:
         ConfigError: open to the network without a token; address in use; unreadable certificate.
@@ -50,13 +51,15 @@ async def _serve(config: EngineConfig, secret: str) -> None:
     loop = asyncio.get_running_loop()
     # aiortc encodes in the loop's default threads; nothing heavy may share them.
     loop.set_default_executor(ThreadPoolExecutor(4 + 2 * config.server.sessions, "transport"))
-    stop = asyncio.Event()
+    stop, at_once = asyncio.Event(), asyncio.Event()
     if sys.platform != "win32":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        # Who runs it by hand wants it to stop; a supervisor wants nobody to be cut off.
+        loop.add_signal_handler(signal.SIGINT, _both(at_once, stop))
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
     engine = Engine(config)
+    app = create_app(engine, config.server, secret)
     runner = web.AppRunner(
-        create_app(engine, config.server, secret),
+        app,
         access_log=None,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
@@ -69,9 +72,27 @@ async def _serve(config: EngineConfig, secret: str) -> None:
         if starting.done():
             starting.result()  # raises what went wrong
         await waiting
+        await _first(app[LIVES].drain(config.server.drain_s), at_once.wait())
     finally:
         await runner.cleanup()
         engine.close()
+
+
+def _both(one: asyncio.Event, other: asyncio.Event) -> Callable[[], None]:
+    def set_both() -> None:
+        one.set()
+        other.set()
+
+    return set_both
+
+
+async def _first(*works: Coroutine[Any, Any, object]) -> None:
+    """Wait until one is done; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:

@@ -1,4 +1,4 @@
-"""Outgoing media: one pump fetches slots from the playout and hands them to two tracks.
+"""Outgoing media: one pump fetches slots from the playout and hands them to everybody's two tracks.
 
 Only the pump keeps time. A browser aligns sound and picture by when they were *sent*, so both
 tracks of a slot are filled in the same moment; the second 20 ms of sound follow 20 ms later.
@@ -98,8 +98,21 @@ def video_frame(picture: VideoFrame, pts: int) -> av.VideoFrame:
     return frame
 
 
+class Output:
+    """The two tracks of one who watches. Of one stream, so that browsers play them in step."""
+
+    def __init__(self) -> None:
+        self.audio = AudioTrack()
+        self.video = VideoTrack()
+
+    def stop(self) -> None:
+        """End both tracks."""
+        self.audio.stop()
+        self.video.stop()
+
+
 class SlotPump:
-    """Moves slots from a playout to two tracks, in time.
+    """Moves slots from a playout to any number of outputs, in time.
 
     Args:
         playout: where slots come from.
@@ -113,8 +126,7 @@ class SlotPump:
         self._playout = playout
         self._clock = clock
         self._on_slot = on_slot
-        self.audio = AudioTrack()
-        self.video = VideoTrack()
+        self.outputs: set[Output] = set()
 
     async def run(self) -> None:
         """Pump until cancelled. Nothing leaves before there is a picture."""
@@ -135,10 +147,12 @@ class SlotPump:
         await asyncio.sleep(0 if due is None else max(0.0, due - self._clock.now()))
 
     def _send(self, slot: Slot) -> None:
-        if slot.frame is not None:
-            self.video.put(video_frame(slot.frame, slot.pts * _SLOT_TICKS))
-        self.audio.put(audio_frame(slot.audio[:_PACKET_SAMPLES], slot.pts * SLOT_SAMPLES))
+        for output in self.outputs:
+            if slot.frame is not None:
+                output.video.put(video_frame(slot.frame, slot.pts * _SLOT_TICKS))
+            output.audio.put(audio_frame(slot.audio[:_PACKET_SAMPLES], slot.pts * SLOT_SAMPLES))
 
     def _send_second_half(self, slot: Slot) -> None:
         pts = slot.pts * SLOT_SAMPLES + _PACKET_SAMPLES
-        self.audio.put(audio_frame(slot.audio[_PACKET_SAMPLES:], pts))
+        for output in self.outputs:
+            output.audio.put(audio_frame(slot.audio[_PACKET_SAMPLES:], pts))

@@ -1,18 +1,20 @@
-"""One peer: its connection, its microphone into the session, the session's slots out to it.
+"""One WebRTC connection: a client's microphone in, a session's slots out, or only one of them.
 
-    received track ─▶ AudioIngest ─▶ session ─▶ playout ─▶ SlotPump ─▶ outgoing tracks
+    received track ─▶ Host.sound      Output ─▶ encoders ─▶ RTP      data channel ◀─▶ Control
 
-The session is freed whatever way the peer goes: it says so, its connection closes or fails, it
-never connects, or nothing more is heard of it.
+It is freed whatever way the client goes: it says so, its connection closes or fails, it never
+connects, or nothing more is heard of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import secrets
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import Any
 
 import av
 import numpy as np
@@ -30,71 +32,83 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from engine.clock import Clock
 from engine.errors import EngineError, SessionClosed
-from engine.media import AudioChunk
+from engine.slots import Slot
+from engine.transport.base import Host
 from engine.transport.control import Control
 from engine.transport.encoder import SEND_STATS, SendStats
-from engine.transport.ingest import AudioIngest, mono
+from engine.transport.ingest import mono
 from engine.transport.offer import AUDIO_CODECS, VIDEO_CODECS, OfferError
-from engine.transport.tracks import SlotPump
-
-if TYPE_CHECKING:
-    from engine.session import Session
+from engine.transport.sdpfrag import Fragment
+from engine.transport.tracks import Output
 
 log = logging.getLogger(__name__)
 
-_TICK_SECONDS = 0.02
 _WATCH_SECONDS = 0.5
-_REPORT_EVERY = 2
 _CLOSE_SECONDS = 5.0
-_JITTER_MS = 40
-"""What the receiving jitter buffer holds back: two packets."""
+
+
+class Role(Enum):
+    """Which way media flows."""
+
+    TWO_WAY = "two-way"
+    PUBLISH = "publish"
+    """The client only sends (WHIP)."""
+    PLAY = "play"
+    """The client only receives (WHEP)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerOptions:
-    """How a peer is treated.
+    """How a client is treated.
 
     Args:
-        ice_servers: STUN or TURN URLs.
-        lost_after: seconds without a packet after which the peer is gone.
+        ice_servers: STUN or TURN servers.
+        lost_after: seconds without a packet after which it is gone.
         connect_within: seconds in which it must connect.
     """
 
-    ice_servers: tuple[str, ...] = ()
+    ice_servers: tuple[RTCIceServer, ...] = ()
     lost_after: float = 5.0
     connect_within: float = 15.0
 
 
-class Peer:
-    """See the module's docstring. Lives on the event loop.
+class WebRtcConnection:
+    """A ``Connection`` over aiortc. Lives on the event loop.
 
     Args:
-        session: closed with the peer.
+        host: the session it belongs to.
+        role: which way media flows.
         clock: real time.
         options: see ``PeerOptions``.
     """
 
-    def __init__(self, session: Session, clock: Clock, options: PeerOptions) -> None:
-        self.session = session
+    def __init__(self, host: Host, role: Role, clock: Clock, options: PeerOptions) -> None:
+        self.id = secrets.token_urlsafe(9)
+        self.etag = f'"{secrets.token_urlsafe(9)}"'
+        """Names this ICE session, for ``If-Match`` (RFC 9725)."""
         self.sent = SendStats()
+        self.connected = False
+        self.publishes = role is not Role.PLAY
+        self.output = None if role is Role.PUBLISH else Output()
+        self._host = host
         self._clock = clock
         self._options = options
-        self._ingest = AudioIngest(clock)
-        self._control = Control(session.interrupt)
-        self._pump = SlotPump(session.playout, clock, self._control.slot)
+        self._control = Control(self._command)
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._connected = False
         self._hears = False
-        servers = [RTCIceServer(urls=url) for url in options.ice_servers]
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(options.ice_servers)))
         self._prepare()
 
     def _prepare(self) -> None:
-        for track, names in ((self._pump.audio, AUDIO_CODECS), (self._pump.video, VIDEO_CODECS)):
-            self._pc.addTrack(track)
-            # Preferences count only if they are set before the offer is.
-            _prefer(self._pc.getTransceivers()[-1], names)
+        if self.output is not None:
+            for track, names in (
+                (self.output.audio, AUDIO_CODECS),
+                (self.output.video, VIDEO_CODECS),
+            ):
+                self._pc.addTrack(track)
+                # Preferences count only if they are set before the offer is.
+                _prefer(self._pc.getTransceivers()[-1], names)
         self._pc.on("track", self._on_track)
         self._pc.on("datachannel", self._on_channel)
         self._pc.on("connectionstatechange", self._on_state)
@@ -108,6 +122,8 @@ class Peer:
         token = SEND_STATS.set(self.sent)
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
+            if self.output is None:
+                self._refuse_video()
             await self._pc.setLocalDescription(await self._pc.createAnswer())
         except (OperationError, InvalidStateError, InvalidAccessError, ValueError) as error:
             raise OfferError("codec", f"The offer cannot be answered: {error}.") from error
@@ -115,74 +131,91 @@ class Peer:
             SEND_STATS.reset(token)
         return self._pc.localDescription.sdp
 
+    async def trickle(self, fragment: Fragment) -> None:
+        """Take candidates that came after the offer (RFC 8840).
+
+        Raises:
+            OfferError: a candidate that cannot be used.
+        """
+        known = self._pc.remoteDescription.sdp.splitlines()
+        if any(f"a=ice-ufrag:{ufrag}" not in known for ufrag in fragment.ufrags):
+            raise OfferError("ice_restart", "ICE restarts are not supported: make a new session.")
+        try:
+            for candidate in fragment.candidates:
+                await self._pc.addIceCandidate(candidate)
+        except ValueError as error:
+            raise OfferError("not_sdp", f"The candidate cannot be used: {error}.") from error
+
+    def send(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Tell the client something over its data channels."""
+        self._control.send(kind, fields)
+
+    def slot_left(self, slot: Slot) -> None:
+        """A slot leaves now: its motion goes to those who asked for it."""
+        self._control.slot(slot)
+
     def leave(self, reason: str) -> None:
         """Let ``run`` end; only the first reason counts."""
         if not self._gone.done():
             self._gone.set_result(reason)
 
     async def run(self) -> str:
-        """Serve the peer until it is gone, then free everything. Returns the reason."""
+        """Serve the client until it is gone, then free everything. Returns the reason."""
         self._start(self._watch())
-        reason = "cancelled"
         try:
-            reason = await self._gone
+            return await self._gone
         finally:
-            await self._free(reason)
-        return reason
+            await self._free()
 
     def report(self) -> dict[str, object]:
-        """Numbers of this peer: what the data channel carries once a second."""
-        playout = self.session.playout.stats()
+        """Numbers of the sending side."""
         return {
-            "mic_ms": _JITTER_MS,
-            "delay_ms": round(playout.depth_ms, 1),
             "encode_ms": round(self.sent.encode_ms, 2),
             "bitrate": self.sent.bitrate,
             "frames": self.sent.frames,
-            "playout": {name: round(value, 2) for name, value in playout.as_dict().items()},
-            "ingest": {n: round(v, 1) for n, v in self._ingest.stats.as_dict().items()},
-            "dropped_ms": round(self.session.dropped_ms, 1),
         }
 
-    async def _free(self, reason: str) -> None:
-        log.info("session %s ends: %s", self.session.id[:6], reason)
+    def counts(self) -> dict[str, int]:
+        """Counters since it began."""
+        return {"bytes": self.sent.bytes, "key_frames": self.sent.key_frames}
+
+    async def _free(self) -> None:
+        self.connected = False
         for task in self._tasks:
             task.cancel()
-        if self.session.error is not None:
-            self._control.send("error", message="The avatar stopped because of an internal error.")
-            await asyncio.sleep(0.1)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.output is not None:
+            self.output.stop()
         try:
             await asyncio.wait_for(self._pc.close(), _CLOSE_SECONDS)
         except TimeoutError:
-            log.error("session %s: its connection did not close", self.session.id[:6])
-        # Joining the worker may take a moment.
-        await asyncio.to_thread(self.session.close)
+            log.error("a connection did not close in %.0f s", _CLOSE_SECONDS)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(self._guard(work))
         self._tasks.add(task)
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        """A task that fails ends the session instead of being forgotten."""
+        """A task that fails ends the connection instead of being forgotten."""
         try:
             await work
         except SessionClosed:
             self.leave("session closed")
         except EngineError as error:
-            log.warning("session %s: %s", self.session.id[:6], error)
+            log.warning("a connection ends: %s", error)
             self.leave("error")
         except Exception:
-            log.exception("session %s: transport failed", self.session.id[:6])
+            log.exception("a connection failed")
             self.leave("error")
+
+    def _command(self, message: Mapping[str, Any]) -> bool:
+        return self._host.command(self, message)
 
     def _on_state(self) -> None:
         state = self._pc.connectionState
-        if state == "connected" and not self._connected:
-            self._connected = True
-            self._ingest = AudioIngest(self._clock)
-            self._start(self._pump.run())
-            self._start(self._pace())
+        if state == "connected" and not self.connected:
+            self.connected = True
+            self._host.connected(self)
         elif state in ("failed", "closed"):
             self.leave(f"connection {state}")
 
@@ -190,10 +223,16 @@ class Peer:
         self._control.attach(channel)
 
     def _on_track(self, track: MediaStreamTrack) -> None:
-        listen = track.kind == "audio" and not self._hears
+        listen = track.kind == "audio" and not self._hears and self.publishes
         self._hears = self._hears or listen
         # What is not wanted is drained all the same: aiortc's queue has no limit.
         self._start(self._hear(track) if listen else _drain(track))
+
+    def _refuse_video(self) -> None:
+        """Publishers' pictures are not wanted: nobody should decode them."""
+        for transceiver in self._pc.getTransceivers():
+            if transceiver.kind == "video":
+                transceiver.direction = "inactive"
 
     async def _hear(self, track: MediaStreamTrack) -> None:
         while True:
@@ -201,41 +240,30 @@ class Peer:
                 frame = await track.recv()
             except MediaStreamError:
                 return
-            if not self._connected or not isinstance(frame, av.AudioFrame):
+            if not self.connected or not isinstance(frame, av.AudioFrame):
                 continue
             samples = frame.to_ndarray().reshape(-1, len(frame.layout.channels))
-            self._say(self._ingest.receive(mono(samples.astype(np.int16)), frame.pts or 0))
-
-    async def _pace(self) -> None:
-        while True:
-            self._say(self._ingest.tick())
-            await asyncio.sleep(_TICK_SECONDS)
-
-    def _say(self, chunks: list[AudioChunk]) -> None:
-        for chunk in chunks:
-            self.session.push_audio(chunk)
+            self._host.sound(self, mono(samples.astype(np.int16)), frame.pts or 0)
 
     async def _watch(self) -> None:
-        """End the session if the peer has vanished; report to it otherwise."""
-        packets, heard, count = 0, self._clock.now(), 0
+        """Leave if the client has vanished."""
+        seen, heard = 0, self._clock.now()
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            received = await _packets_received(self._pc.getSenders()[0])
-            if received != packets:
-                packets, heard = received, self._clock.now()
-            patience = self._options.lost_after if packets else self._options.connect_within
+            signs = await self._packets_received() + self._control.heard
+            if signs != seen:
+                seen, heard = signs, self._clock.now()
+            patience = self._options.lost_after if seen else self._options.connect_within
             if self._clock.now() - heard > patience:
-                self.leave("lost" if packets else "never connected")
-            if self.session.closed:
-                self.leave("session closed")
-            count += 1
-            if count % _REPORT_EVERY == 0:
-                self._control.send("stats", **self.report())
+                self.leave("lost" if seen else "never connected")
 
-
-async def _packets_received(sender: RTCRtpSender) -> int:
-    stats = await sender.getStats()
-    return sum(s.packetsReceived for s in stats.values() if s.type == "transport")
+    async def _packets_received(self) -> int:
+        transceivers = self._pc.getTransceivers()
+        if not transceivers:
+            return 0
+        # All of them share one transport.
+        stats = await transceivers[0].receiver.getStats()
+        return sum(s.packetsReceived for s in stats.values() if s.type == "transport")
 
 
 async def _drain(track: MediaStreamTrack) -> None:

@@ -19,7 +19,14 @@ from engine.playout import Playout
 from engine.slots import RATE, SLOT_SAMPLES, Slot
 from engine.transport.access import check_exposure, is_loopback
 from engine.transport.control import Control
-from engine.transport.tracks import AudioTrack, SlotPump, VideoTrack, audio_frame, video_frame
+from engine.transport.tracks import (
+    AudioTrack,
+    Output,
+    SlotPump,
+    VideoTrack,
+    audio_frame,
+    video_frame,
+)
 
 
 def picture(pts: int) -> VideoFrame:
@@ -33,7 +40,8 @@ def test_sound_and_picture_of_a_slot_leave_in_the_same_moment() -> None:
         playout.push_audio(AudioChunk(np.full(20 * SLOT_SAMPLES, 0.1, np.float32), 0, RATE))
         for pts in range(20):
             playout.push_frame(picture(pts))
-        pump = SlotPump(playout, SystemClock())
+        pump, output = SlotPump(playout, SystemClock()), Output()
+        pump.outputs.add(output)
         task = asyncio.ensure_future(pump.run())
         seen: dict[str, list[tuple[float, int]]] = {"audio": [], "video": []}
 
@@ -42,7 +50,7 @@ def test_sound_and_picture_of_a_slot_leave_in_the_same_moment() -> None:
                 frame = await track.recv()
                 seen[track.kind].append((time.monotonic(), frame.pts or 0))
 
-        await asyncio.gather(read(pump.audio), read(pump.video))
+        await asyncio.gather(read(output.audio), read(output.video))
         task.cancel()
         return seen["audio"], seen["video"]
 
@@ -58,12 +66,13 @@ def test_sound_and_picture_of_a_slot_leave_in_the_same_moment() -> None:
 def test_nothing_leaves_before_there_is_a_picture() -> None:
     async def scenario() -> int:
         playout = Playout()
-        pump = SlotPump(playout, SystemClock())
+        pump, output = SlotPump(playout, SystemClock()), Output()
+        pump.outputs.add(output)
         task = asyncio.ensure_future(pump.run())
         await asyncio.sleep(0.1)
         waiting = playout.stats().slots
         playout.push_frame(picture(0))
-        await asyncio.wait_for(pump.video.recv(), 1)
+        await asyncio.wait_for(output.video.recv(), 1)
         task.cancel()
         return waiting
 
@@ -111,6 +120,9 @@ class Channel:
     def send(self, text: str) -> None:
         self.sent.append(json.loads(text))
 
+    def close(self) -> None:
+        self.readyState = "closed"
+
     def receive(self, message: object) -> None:
         self.handlers["message"](message if isinstance(message, bytes) else json.dumps(message))
 
@@ -120,8 +132,8 @@ def slot(pts: int, repeated: bool = False) -> Slot:
 
 
 def test_the_data_channel_serves_motion_to_those_who_ask() -> None:
-    interrupts: list[None] = []
-    control = Control(lambda: interrupts.append(None))
+    commands: list[Any] = []
+    control = Control(lambda message: commands.append(message) is None)
     channel = Channel()
     control.attach(channel)  # type: ignore[arg-type]
     control.slot(slot(0))
@@ -137,14 +149,24 @@ def test_the_data_channel_serves_motion_to_those_who_ask() -> None:
     control.slot(slot(2))
     assert channel.sent == []
     channel.receive({"type": "interrupt"})
-    assert len(interrupts) == 1
+    assert commands == [{"type": "interrupt"}]
     channel.receive({"type": "ping", "t": 7})
     assert channel.sent.pop() == {"type": "pong", "t": 7}
 
 
+def test_a_command_nobody_understands_is_answered_and_channels_are_few() -> None:
+    control = Control(lambda _: False)
+    channels = [Channel() for _ in range(9)]
+    for channel in channels:
+        control.attach(channel)  # type: ignore[arg-type]
+    channels[0].receive({"type": "dance"})
+    assert channels[0].sent == [{"type": "error", "message": "not understood"}]
+    assert [channel.readyState for channel in channels].count("closed") == 5
+
+
 @pytest.mark.parametrize("message", [b"\xff\xfe", [], {"kind": 1}, "x" * 5000, 5])
 def test_nonsense_on_the_data_channel_is_answered_not_obeyed(message: object) -> None:
-    control = Control(lambda: pytest.fail("interrupted"))
+    control = Control(lambda message: pytest.fail(f"obeyed {message}"))
     channel = Channel()
     control.attach(channel)  # type: ignore[arg-type]
     channel.receive(message)
