@@ -1,0 +1,7 @@
+"""``python -m clients.mic``."""
+
+import sys
+
+from clients.mic.program import main
+
+sys.exit(main())
