@@ -18,7 +18,7 @@ from engine.config import EngineConfig
 from engine.errors import Overloaded
 from engine.face.analysis import FaceAnalyser
 from engine.face.intake import Intake
-from engine.media import FPS, SAMPLE_RATE, AudioChunk
+from engine.media import FPS, SAMPLE_RATE, AudioChunk, Float32
 from engine.metrics import Metrics
 from engine.pipeline import Networks, build, load_networks
 from engine.playout import SLOT_SECONDS, Playout
@@ -135,8 +135,15 @@ class Engine:
             raise KeyError(avatar_id)
         self._avatars.remove(avatar_id)
 
-    def create_session(self, avatar_id: str | None = None) -> Session:
+    def create_session(
+        self, avatar_id: str | None = None, name: str = "", last: Float32 | None = None
+    ) -> Session:
         """Open a session.
+
+        Args:
+            avatar_id: who is shown; None is the default avatar.
+            name: the session's id; empty makes an unguessable one.
+            last: motion to go on from, float32 [58]; None starts at rest.
 
         Raises:
             Overloaded: when all places are taken or the engine is not ready.
@@ -147,6 +154,8 @@ class Engine:
             raise Overloaded("The engine is still starting; try again in a moment.", 2)
         entry = self.avatar(avatar_id)
         pipeline = build(self.config, networks, entry.avatar, metrics=self.metrics)
+        if last is not None:
+            pipeline.restart(last)
         preroll = max(1, round(self.config.server.preroll_ms / 1000 / SLOT_SECONDS))
         playout = Playout(preroll=preroll, idle=entry.idle)
         with self._lock:
@@ -155,7 +164,7 @@ class Engine:
                     f"All {self.capacity} places are taken; try again shortly.", _RETRY_SECONDS
                 )
             session = Session(
-                secrets.token_urlsafe(12),
+                name or secrets.token_urlsafe(12),
                 pipeline,
                 playout,
                 self.metrics,

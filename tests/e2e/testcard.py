@@ -120,6 +120,8 @@ class Card:
 class CardPipeline:
     """Stands for ``engine.pipeline.Pipeline``."""
 
+    resumed_from: Float32 | None = None
+
     def __init__(self) -> None:
         self._meter = Meter()
         self.motion: Stage[AudioChunk, MotionFrame] = Chain(Framer(48_000), self._meter)
@@ -186,7 +188,9 @@ class CardEngine:
         """Forget an upload."""
         self.avatars.remove(self.avatar(avatar_id))
 
-    def create_session(self, avatar_id: str | None = None) -> Session:
+    def create_session(
+        self, avatar_id: str | None = None, name: str = "", last: Float32 | None = None
+    ) -> Session:
         """A session over the test card."""
         self.avatar(avatar_id)
         if not self.ready:
@@ -194,9 +198,11 @@ class CardEngine:
         with self._lock:
             if len(self._sessions) >= self.capacity:
                 raise Overloaded("full", 7)
+            pipeline = CardPipeline()
+            pipeline.resumed_from = last
             session = Session(
-                secrets.token_urlsafe(12),
-                CardPipeline(),  # type: ignore[arg-type]
+                name or secrets.token_urlsafe(12),
+                pipeline,  # type: ignore[arg-type]
                 Playout(idle=VideoFrame(draw(REST), REST, 0)),
                 self.metrics,
                 400,
