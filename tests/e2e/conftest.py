@@ -22,6 +22,7 @@ async def serving(
 ) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
     """A server on a free port: its address and a client session."""
     app = create_app(engine, config or ServerConfig(), token)  # type: ignore[arg-type]
+    engine.app = app
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

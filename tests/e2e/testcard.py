@@ -16,6 +16,7 @@ from hashlib import sha256
 
 import cv2
 import numpy as np
+from aiohttp import web
 from PIL import Image, UnidentifiedImageError
 
 from engine.audio.framer import Framer
@@ -154,6 +155,9 @@ class CardEngine:
         self.avatars = [Entry("default", jpeg(draw(REST)))]
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
+        self.app: web.Application | None = None
+        self.created: list[Session] = []
+        self.pipelines: list[CardPipeline] = []
 
     @property
     def sessions(self) -> list[Session]:
@@ -209,6 +213,8 @@ class CardEngine:
                 self._forget,
             )
             self._sessions[session.id] = session
+            self.created.append(session)
+            self.pipelines.append(pipeline)
         return session
 
     def close(self) -> None:
