@@ -156,6 +156,17 @@ class ServerConfig:
     consent: str = "auto"
     """Whether a photo needs a statement of consent: required, asked (the page asks, the server
     takes it without), or auto: required where other machines can reach the server."""
+    rate_uploads: int = 10
+    """Photos that one address may send in a minute; 0: any number. Programs on this machine are
+    never limited."""
+    rate_sessions: int = 30
+    """Sessions and connections that one address may begin in a minute; 0: any number."""
+    rate_requests: int = 600
+    """Other requests of one address in a minute; 0: any number."""
+    behind_proxy: bool = False
+    """A proxy of yours is in front: the last address in X-Forwarded-For is the client's."""
+    tls_self_signed: bool = False
+    """Make, keep and renew a certificate for this machine's names and addresses."""
     preroll_ms: int = 80
     """Media held ready before playout starts, in milliseconds."""
     lost_peer_s: float = 5.0
@@ -170,6 +181,13 @@ class ServerConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.port <= 65535, f"server.port is {self.port}; 0 to 65535")
         _require(self.sessions >= 0, f"server.sessions is {self.sessions}; 0 or more")
+        _require(
+            not (self.tls_self_signed and self.tls_cert),
+            "server.tls_self_signed and server.tls_cert exclude each other; give one",
+        )
+        for name in ("rate_uploads", "rate_sessions", "rate_requests"):
+            rate = getattr(self, name)
+            _require(rate >= 0, f"server.{name} is {rate}; 0 or more")
         _require(self.avatars >= 1, f"server.avatars is {self.avatars}; at least 1")
         _require(self.avatars_mb >= 20, f"server.avatars_mb is {self.avatars_mb}; at least 20")
         _require(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,7 +14,9 @@ from prometheus_client.registry import Collector
 from engine.runtime.batcher import Batcher
 from engine.runtime.load import Choice
 from engine.stage import Stage
-from engine.store import AvatarStore
+
+if TYPE_CHECKING:
+    from engine.store import AvatarStore
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -13,7 +13,7 @@ from aiortc import RTCIceServer
 from engine.clock import SystemClock
 from engine.config import ServerConfig
 from engine.transport import openapi
-from engine.transport.access import Handler, guard, is_loopback
+from engine.transport.access import Handler, allow_origins, guard, is_loopback
 from engine.transport.avatars import AvatarRoutes
 from engine.transport.hooks import and_loopback, install, only_loopback
 from engine.transport.live import LiveOptions
@@ -121,6 +121,7 @@ def create_app(engine: Engine, config: ServerConfig, token: str = "") -> web.App
         client_max_size=config.upload_mb * 1_000_000,
         middlewares=[_headers, guard(config, token), problems],
     )
+    app.on_response_prepare.append(allow_origins(config))
     clock = SystemClock()
     servers = tuple(RTCIceServer(urls=url) for url in config.ice_servers)
     peers = PeerOptions(servers, config.lost_peer_s)
