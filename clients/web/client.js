@@ -59,7 +59,9 @@ async function start() {
 
 async function connect() {
   show(state.attempts ? "Reconnecting" : "Connecting", "busy");
-  const connection = new Connection({ voice: state.voice.stream, avatar: state.avatar, ice: state.ice, token });
+  const { voice, avatar, ice } = state;
+  const resume = sessionStorage.getItem("resume");
+  const connection = new Connection({ voice: voice.stream, avatar, ice, token, resume });
   state.connection = connection;
   connection.addEventListener("stream", (event) => {
     $("video").srcObject = event.detail;
@@ -75,9 +77,10 @@ async function connect() {
   connection.addEventListener("lost", () => state.connection === connection && retry("Connection lost"));
   try {
     await connection.open();
+    sessionStorage.setItem("resume", connection.resume);
+    mark(connection.avatar);
   } catch (error) {
-    connection.closed = true;
-    connection.pc.close();
+    connection.suspend();
     if (state.connection !== connection) return;
     if (error.status === 404) await loadAvatars();
     if (error.status === 503) retry(error.message, error.retryAfter);
@@ -102,12 +105,17 @@ function fail(message) {
   notice(message);
 }
 
-function stop() {
+// keep: the session may be resumed, as when the page is loaded again.
+function stop(keep = false) {
   clearTimeout(state.timer);
   state.running = false;
   const { connection, voice } = state;
   state.connection = state.voice = state.server = null;
-  connection?.close();
+  if (keep) connection?.suspend();
+  else {
+    connection?.close();
+    sessionStorage.removeItem("resume");
+  }
   voice?.close();
   stage.classList.remove("live");
   $("video").srcObject = null;
@@ -120,6 +128,8 @@ function stop() {
 function receive(message) {
   if (message.type === "stats") state.server = message;
   if (message.type === "error") notice(message.message);
+  if (message.type === "session_ending") notice(`The session ends in ${Math.round(message.in_s)} s: ${message.reason}.`);
+  if (message.type === "degraded") show(message.level ? "Live, reduced to keep pace" : "Live", "live");
 }
 
 // ---- controls
@@ -167,7 +177,7 @@ for (const input of document.querySelectorAll("input[name=source]")) {
     start();
   };
 }
-addEventListener("pagehide", stop);
+addEventListener("pagehide", () => stop(true));
 
 // ---- avatars
 
@@ -191,8 +201,18 @@ async function tile(entry) {
   return label;
 }
 
+// A resumed session shows who it showed before.
+function mark(id) {
+  state.avatar = id;
+  const input = [...document.querySelectorAll("input[name=avatar]")].find((tile) => tile.value === id);
+  if (!input) return;
+  input.checked = true;
+  $("poster").src = input.nextSibling.src;
+}
+
 function choose(id, picture) {
   state.avatar = id;
+  sessionStorage.removeItem("resume"); // another face is another session
   $("poster").src = picture;
   if (!state.running || !state.voice) return;
   state.connection?.close();

@@ -2,6 +2,8 @@
 // No page in here, so that other pages can use it.
 
 const GATHER_MS = 1500;
+const PING_MS = 1000;
+const LOST_MS = 5000;
 
 export class ServerError extends Error {
   constructor(message, status, retryAfter) {
@@ -31,12 +33,15 @@ export async function call(path, options = {}, token = "") {
 
 export class Connection extends EventTarget {
   // Events: "stream" (detail: MediaStream), "message" (detail: object), "connected", "lost".
-  // ice: the server's answer to GET /ice.
-  constructor({ voice, avatar, ice = {}, token = "", motion = false }) {
+  // ice: the server's answer to GET /ice. resume: what an earlier connection had in .resume.
+  constructor({ voice, avatar, ice = {}, token = "", motion = false, resume = null }) {
     super();
     this.token = token;
     this.avatar = avatar;
+    this.resume = resume;
     this.id = null;
+    this.heard = 0;
+    this.pings = 0;
     this.closed = false;
     this.pc = new RTCPeerConnection(ice);
     this.stream = new MediaStream();
@@ -45,8 +50,15 @@ export class Connection extends EventTarget {
     if (!voice.getAudioTracks().length) this.pc.addTransceiver("audio", { direction: "recvonly" });
     this.pc.addTransceiver("video", { direction: "recvonly" });
     this.control = this.pc.createDataChannel("control");
-    this.control.onopen = () => motion && this.send({ type: "subscribe", motion: true });
-    this.control.onmessage = (event) => this.tell("message", JSON.parse(event.data));
+    this.control.onopen = () => {
+      if (motion) this.send({ type: "subscribe", motion: true });
+      this.heard = performance.now();
+      this.pings = setInterval(() => this.ping(), PING_MS);
+    };
+    this.control.onmessage = (event) => {
+      this.heard = performance.now();
+      this.tell("message", JSON.parse(event.data));
+    };
     this.control.onclose = () => this.lose();
     this.pc.ontrack = (event) => {
       this.stream.addTrack(event.track);
@@ -65,10 +77,12 @@ export class Connection extends EventTarget {
     const response = await call("offer", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ sdp, type, avatar: this.avatar ?? null }),
+      body: JSON.stringify({ sdp, type, avatar: this.avatar ?? null, resume: this.resume }),
     }, this.token);
     const answer = await response.json();
     this.id = answer.id;
+    this.resume = answer.resume;
+    this.avatar = answer.avatar;
     if (this.closed) return this.leave();
     await this.pc.setRemoteDescription(answer);
   }
@@ -92,10 +106,22 @@ export class Connection extends EventTarget {
     return sender?.replaceTrack(track);
   }
 
+  // Neither side hears of a dead network by itself for half a minute.
+  ping() {
+    if (performance.now() - this.heard > LOST_MS) this.lose();
+    else this.send({ type: "ping", t: Date.now() });
+  }
+
   close() {
     if (this.closed) return;
-    this.closed = true;
     this.leave();
+    this.suspend();
+  }
+
+  // Go without saying goodbye: the session waits for a while to be resumed.
+  suspend() {
+    this.closed = true;
+    clearInterval(this.pings);
     this.pc.close();
   }
 
@@ -108,8 +134,7 @@ export class Connection extends EventTarget {
 
   lose() {
     if (this.closed) return;
-    this.closed = true;
-    this.pc.close();
+    this.suspend();
     this.tell("lost");
   }
 

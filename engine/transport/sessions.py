@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from engine.avatars import DEFAULT_AVATAR
 from engine.clock import Clock
 from engine.errors import ConfigError
 from engine.transport.live import MODES, LiveSession, Settings, read_changes
@@ -80,6 +81,7 @@ class SessionRoutes:
                 "id": live.id,
                 "resume": live.resume_token,
                 "resumed": not made,
+                "avatar": live.settings.avatar or DEFAULT_AVATAR,
             }
         )
 

@@ -151,3 +151,24 @@ def test_a_token_is_asked_for_and_taken_from_the_address() -> None:
         page.click("#start")
         page.wait_for_selector(".stage.live", timeout=20_000)
         page.click("#start")
+
+
+def test_a_page_loaded_again_comes_back_to_its_session() -> None:
+    engine = CardEngine(capacity=1)
+    with background(engine) as address, chromium() as tab:
+        page = open_page(tab, address)
+        choose(page, "sample")
+        page.click("#start")
+        page.wait_for_selector(".stage.live", timeout=20_000)
+        before = page.evaluate("vivace.connection.id")
+        page.reload()
+        page.wait_for_selector("#start:enabled", timeout=20_000)
+        choose(page, "sample")
+        page.click("#start")
+        page.wait_for_selector(".stage.live", timeout=20_000)
+        assert page.evaluate("vivace.connection.id") == before
+        page.click("#start")  # Stop says goodbye: the next start is another session
+        page.wait_for_function("!vivace.running")
+        page.click("#start")
+        page.wait_for_selector(".stage.live", timeout=20_000)
+        assert page.evaluate("vivace.connection.id") != before
