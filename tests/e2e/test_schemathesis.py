@@ -53,7 +53,7 @@ CHECKS = [
 
 @schema.parametrize()
 @settings(
-    max_examples=12,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
@@ -65,12 +65,16 @@ def test_answers_are_as_documented(case: schemathesis.Case, base: str) -> None:
     )
 
 
-@schema.parametrize()
-@settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_who_has_no_token_learns_nothing(case: schemathesis.Case, base: str) -> None:
-    response = case.call(base_url=base, headers={"Authorization": "Bearer wrong"}, timeout=10)
-    if case.operation.definition.raw.get("security") == []:
-        assert response.status_code < 500
-    else:
-        assert response.status_code == 401
-        assert response.json()["error"] == "unauthorized"
+def test_who_has_no_token_learns_nothing() -> None:
+    with served(CardEngine(), token=TOKEN) as base:
+        for result in schema.get_all_operations():
+            operation = result.ok()
+            case = operation.Case(
+                path_parameters={"id": "x", "connection": "y"}, body=b"", media_type="text/plain"
+            )
+            response = case.call(base_url=base, timeout=10)
+            if operation.definition.raw.get("security") == []:
+                assert response.status_code == 200, operation.label
+            else:
+                assert response.status_code == 401, operation.label
+                assert response.json()["error"] == "unauthorized"

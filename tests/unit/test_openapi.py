@@ -29,7 +29,11 @@ def registered() -> set[Route]:
         for route in app.router.routes():
             path = route.resource.canonical if route.resource else ""
             if path != STATIC and route.method != "HEAD":
-                found.add((route.method.lower(), path))
+                # One handler serves both protocols; the document names them.
+                found |= {
+                    (route.method.lower(), path.replace("{protocol}", protocol))
+                    for protocol in ("whip", "whep")
+                }
         return found
     finally:
         engine.close()
