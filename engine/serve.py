@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
-from engine.config import EngineConfig, load_config
+from engine.config import EngineConfig, load_config, token
 from engine.errors import EngineError
+from engine.logs import FORMATS, configure
 
 _LEVELS = ("debug", "info", "warning", "error")
 _EPILOG = """\
@@ -16,6 +16,7 @@ examples:
   python -m engine.serve                                  default avatar, http://127.0.0.1:8080
   python -m engine.serve --portrait me.jpg --port 9000
   VIVACE_TOKEN=secret python -m engine.serve --host 0.0.0.0 --set server.sessions=4
+  VIVACE_TOKEN=secret python -m engine.serve --host 0.0.0.0 --tls-self-signed   for the LAN
 
 Every setting of the TOML file can be given with --set; docs/configuration.md lists them.
 """
@@ -33,12 +34,20 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--portrait", help="photo to use instead of the default avatar")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="TCP port (default 8080; 0 takes a free one)")
+    parser.add_argument("--tls-cert", metavar="PEM", help="certificate; serves https")
+    parser.add_argument("--tls-key", metavar="PEM", help="its private key")
+    parser.add_argument(
+        "--tls-self-signed",
+        action="store_true",
+        help="serve https with a certificate made for this machine's names and addresses",
+    )
     parser.add_argument("--log-level", default="info", choices=_LEVELS)
+    parser.add_argument("--log-format", default="text", choices=FORMATS)
     return parser
 
 
-def read_options(argv: list[str] | None) -> tuple[EngineConfig, str]:
-    """Configuration and log level from the command line.
+def read_options(argv: list[str] | None) -> tuple[EngineConfig, argparse.Namespace]:
+    """Configuration from the command line, and the options that are none of its settings.
 
     Raises:
         ConfigError: unknown or impossible settings.
@@ -49,17 +58,20 @@ def read_options(argv: list[str] | None) -> tuple[EngineConfig, str]:
         ("render.portrait", options.portrait),
         ("server.host", options.host),
         ("server.port", options.port),
+        ("server.tls_cert", options.tls_cert),
+        ("server.tls_key", options.tls_key),
+        ("server.tls_self_signed", "true" if options.tls_self_signed else None),
     ):
         if value is not None:
             settings.append(f"{key}={value}")
-    return load_config(options.config, settings), options.log_level
+    return load_config(options.config, settings), options
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the server; returns the exit code."""
     try:
-        config, level = read_options(argv)
-        logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        config, options = read_options(argv)
+        configure(options.log_level, options.log_format, [token()])
         # Heavy imports come after the arguments, so that --help answers at once.
         from engine.transport.signaling import serve
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import ssl
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,13 @@ from engine.config import EngineConfig, ServerConfig, token
 from engine.errors import ConfigError
 from engine.transport.access import check_exposure
 from engine.transport.routes import LIVES, create_app
+from engine.transport.tls import tls_context
 
 log = logging.getLogger(__name__)
 
 _SHUTDOWN_SECONDS = 10.0
+_IDLE_SECONDS = 30.0
+"""A connection on which no whole request head arrives for so long is closed (slow loris)."""
 
 
 def serve(config: EngineConfig) -> None:
@@ -61,6 +63,7 @@ async def _serve(config: EngineConfig, secret: str) -> None:
     runner = web.AppRunner(
         app,
         access_log=None,
+        keepalive_timeout=_IDLE_SECONDS,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     await runner.setup()
@@ -96,7 +99,7 @@ async def _first(*works: Coroutine[Any, Any, object]) -> None:
 
 
 async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
-    context = _tls(config)
+    context = tls_context(config)
     site = web.TCPSite(runner, config.host, config.port, ssl_context=context)
     try:
         await site.start()
@@ -106,15 +109,3 @@ async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
     host, port = runner.addresses[0][:2]
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if context else 'http'}://{shown}:{port}"
-
-
-def _tls(config: ServerConfig) -> ssl.SSLContext | None:
-    if not config.tls_cert:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except OSError as error:  # ssl.SSLError is one too
-        reason = error.strerror or error
-        raise ConfigError(f"cannot use the certificate {config.tls_cert}: {reason}") from error
-    return context

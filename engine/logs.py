@@ -1,0 +1,83 @@
+"""Logs for people (text) or for programs (one JSON object a line), without secrets.
+
+What belongs into a log: what happened, to which session (the first six characters of its id, which
+is a capability), and why. Tokens, whole ids, session descriptions, credentials of TURN servers and
+photos never do; as a second net, the secrets known at start are struck out of whatever is written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+FORMATS = ("text", "json")
+_TEXT = "%(levelname)s %(name)s: %(message)s"
+_CHATTY = ("aioice", "aiortc", "asyncio")
+"""Their lower levels show packets, addresses and credentials of peers."""
+_KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_BEARER = re.compile(r"(?i)(bearer\s+)[^\s\"',]+")
+_HIDDEN = "***"
+
+
+class _Redacting(logging.Formatter):
+    """Strikes secrets out of what another formatter wrote, tracebacks included."""
+
+    def __init__(self, inner: logging.Formatter, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._secrets = [secret for secret in secrets if secret]
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line without secrets."""
+        line = self._inner.format(record)
+        for secret in self._secrets:
+            # As JSON writes it, too: quotes and letters beyond ASCII look different there.
+            for form in {secret, json.dumps(secret)[1:-1]}:
+                line = line.replace(form, _HIDDEN)
+        return _BEARER.sub(rf"\1{_HIDDEN}", line)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (ISO 8601, UTC), level, logger, message, and what ``extra=`` of
+    the logging call adds; a session's id is cut to its first six characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in record.__dict__.items():
+            if name not in _KNOWN and name not in fields:
+                fields[name] = value if isinstance(value, int | float | bool) else str(value)
+        if "session" in fields:
+            fields["session"] = fields["session"][:6]
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def configure(
+    level: str, form: str, secrets: Sequence[str] = (), stream: TextIO | None = None
+) -> None:
+    """Send the program's logs to a stream.
+
+    Args:
+        level: debug, info, warning or error.
+        form: text or json.
+        secrets: struck out wherever they occur.
+        stream: standard error without.
+    """
+    inner = JsonFormatter() if form == "json" else logging.Formatter(_TEXT)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_Redacting(inner, secrets))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
