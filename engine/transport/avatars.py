@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from engine.avatars import Declared
 from engine.config import ServerConfig
@@ -164,7 +165,7 @@ class AvatarRoutes:
                 raise _Refused(self._too_large()) from None
         try:
             photo, fields = await self._read_form(request)
-        except (ValueError, AssertionError, RuntimeError, web.HTTPBadRequest):
+        except (ValueError, AssertionError, RuntimeError, BadHttpMessage, web.HTTPBadRequest):
             raise _Refused(_bad_field("The form cannot be read.")) from None
         return photo, texts | fields
 
