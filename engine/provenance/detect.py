@@ -29,8 +29,8 @@ WINDOW_SECONDS = 2.0
 MAX_SIDE = 1280
 """Larger pictures should be reduced to this before they are added."""
 
-_SURROUNDINGS = 25
-_CLIP = 4.0
+_SURROUNDINGS = 13
+_CLIP = 1.0
 _PER_CELL = 3
 _FINE = 6
 _SIZE_STEP = 1.015

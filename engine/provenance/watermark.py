@@ -5,7 +5,9 @@ that changed would be flicker, and would be dropped as noise. The detector tells
 picture by its signs and not by its movement (``detect``).
 
 Strength follows texture, which hides it: ``FLAT`` levels on plain surfaces, up to ``TEXTURED``
-where the picture is busy. Fractions of a level are dithered in a fixed 8 x 8 order.
+where the picture is busy. Cells have soft edges, and what they do to wide areas is taken out: the
+eye would see blotches, and the detector does not look there. Fractions of a level are dithered in
+a fixed 8 x 8 order.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import numpy as np
 from engine.media import Float32, UInt8
 from engine.provenance.code import GRID, Int8, Payload, default_code
 
-FLAT, TEXTURED = 0.75, 1.5
-"""Mean change in grey levels of a cell."""
-_GAIN = 0.1
+FLAT, TEXTURED = 0.65, 2.0
+"""Change in grey levels of a cell among opposite ones."""
+_GAIN = 0.15
 """Strength per level of mean deviation from the surroundings."""
+_SOFT, _WIDE, _FLATTEN = 1.2, 10.0, 0.8
+"""Blur of the edges and width of an area, pixels of 512; share of the area's change taken out."""
 _LUMA_RANGE = 219 / 255
 """A grey level of RGB in steps of limited-range luma."""
 
@@ -52,16 +56,16 @@ def pattern(signs: Int8, picture: UInt8) -> Float32:
     step = GRID / max(height, width)
     rows = ((np.arange(height) + 0.5) * step).astype(int)
     columns = ((np.arange(width) + 0.5) * step).astype(int)
-    return signs[np.ix_(rows, columns)] * _strength(picture)
-
-
-def _strength(picture: UInt8) -> Float32:
-    """float32 [H, W]: how much change the picture hides."""
+    unit = max(height, width) / 512
+    cells = _blurred(signs[np.ix_(rows, columns)].astype(np.float32), _SOFT * unit)
+    change = cells - _FLATTEN * _blurred(cells, _WIDE * unit)
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
-    scale = max(picture.shape) / 512
-    busy = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 3 * scale))
-    busy = cv2.GaussianBlur(busy, (0, 0), 6 * scale)
-    return np.clip(FLAT + _GAIN * busy, FLAT, TEXTURED).astype(np.float32)
+    busy = _blurred(np.abs(grey - _blurred(grey, 3 * unit)), 6 * unit)
+    return (change * np.clip(FLAT + _GAIN * busy, FLAT, TEXTURED)).astype(np.float32)
+
+
+def _blurred(array: Float32, sigma: float) -> Float32:
+    return np.asarray(cv2.GaussianBlur(array, (0, 0), sigma), np.float32)
 
 
 def _bayer(size: int) -> Float32:
