@@ -2,8 +2,10 @@
 
 * VP8 without the temporal denoiser (5 dB at 1 Mbit/s) and with ``cpu-used`` -12.
 * H.264 ``superfast`` (aiortc leaves x264's ``medium``: 32 ms a frame instead of 3.5).
-* Bitrate in steps: an encoder cannot change its rate, a new rate means a new encoder and a key
-  frame, so it goes down at once but up only after a calm period.
+* Bitrate in steps (``bitrate``): an encoder cannot change its rate, a new rate means a new encoder
+  and a key frame. At the lowest rates the picture is made smaller.
+* Key frames on request, but not more often than every 0.4 s: while a request is on its way back,
+  the receiver asks again for every packet it cannot use.
 * H.264 on the GPU (NVENC) where an encoder opens there for real; asked once, at the first use.
 * Opus in mono, with forward error correction.
 
@@ -15,8 +17,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -36,41 +36,52 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
 from engine.clock import Clock, SystemClock
-from engine.media import FPS
+from engine.media import FPS, UInt8
 from engine.runtime import cuda
-from engine.transport.bitrate import BitrateLadder
+from engine.transport.bitrate import BitrateLadder, picture_scale
 from engine.transport.opus import OpusEncoder
+from engine.transport.sendstats import SEND_STATS, SendStats
 
 log = logging.getLogger(__name__)
 
 _VIDEO_TIME_BASE = Fraction(1, 90_000)
+_KEY_FRAME_SECONDS = Fraction(2, 5)
 
 
-@dataclass(slots=True)
-class SendStats:
-    """What one session's encoders did."""
+def yuv420(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> av.VideoFrame:
+    """Make an RGB or I420 frame I420, and smaller if wanted; other formats pass through.
 
-    frames: int = 0
-    key_frames: int = 0
-    bytes: int = 0
-    bitrate: int = 0
-    encode_ms: float = 0.0
-    """Mean over about the last second."""
-    restarts: int = 0
-
-
-SEND_STATS: ContextVar[SendStats | None] = ContextVar("send_stats", default=None)
-"""Set while a peer connection is made: aiortc creates encoders in tasks that inherit it."""
-
-
-def yuv420(frame: av.VideoFrame) -> av.VideoFrame:
-    """Convert an RGB frame with even sides; others pass through."""
-    if frame.format.name != "rgb24":
+    Args:
+        frame: with even sides.
+        size: even width and height to shrink to; None keeps them.
+    """
+    whole = (frame.width, frame.height)
+    size = size or whole
+    if frame.format.name == "rgb24":
+        image = frame.to_ndarray()
+        if size != whole:
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8)
+    elif frame.format.name == "yuv420p" and size != whole:
+        planes = _shrink_planes(np.asarray(frame.to_ndarray(), np.uint8), whole, size)
+    else:
         return frame
-    planes = np.asarray(cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_RGB2YUV_I420), np.uint8)
     converted = av.VideoFrame.from_numpy_buffer(planes, "yuv420p")
     converted.pts, converted.time_base = frame.pts, frame.time_base
     return converted
+
+
+def _shrink_planes(planes: UInt8, whole: tuple[int, int], size: tuple[int, int]) -> UInt8:
+    """I420 as PyAV lays it out: uint8 [3/2 height, width]."""
+    pixels, parts, start = planes.reshape(-1), [], 0
+    for share in (1, 2, 2):
+        columns, rows = whole[0] // share, whole[1] // share
+        plane = pixels[start : start + columns * rows].reshape(rows, columns)
+        smaller = (size[0] // share, size[1] // share)
+        shrunk = np.asarray(cv2.resize(plane, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+        parts.append(shrunk.reshape(-1))
+        start += columns * rows
+    return np.concatenate(parts).reshape(size[1] * 3 // 2, size[0])
 
 
 def open_vp8(width: int, height: int, bitrate: int) -> VideoCodecContext:
@@ -174,7 +185,7 @@ def _common(codec: VideoCodecContext, width: int, height: int, bitrate: int) -> 
 
 
 class VideoEncoder(Encoder):
-    """VP8 or H.264 as aiortc calls it: ``encode`` in a worker thread, ``target_bitrate`` from REMB.
+    """VP8 or H.264 as aiortc calls it: ``encode`` in a worker thread, the rest on the event loop.
 
     Args:
         open_codec: makes the encoder for a size and rate.
@@ -193,48 +204,67 @@ class VideoEncoder(Encoder):
         self._open = open_codec
         self._packetize = packetize
         self._ladder = BitrateLadder(clock)
-        self._stats = stats
         self._codec: VideoCodecContext | None = None
         self._made_for = (0, 0, 0)
+        self._wants_key = False
+        self._last_key: Fraction | None = None
+        self.stats = stats
 
     @property
     def target_bitrate(self) -> int:
-        """Bits per second; setting it feeds the ladder."""
+        """Bits per second; setting it hands in the receiver's estimate (REMB)."""
         return self._ladder.rate
 
     @target_bitrate.setter
     def target_bitrate(self, bits_per_second: int) -> None:
+        self.stats.remb = bits_per_second
         self._ladder.estimate(bits_per_second)
+
+    def lost(self, share: float) -> None:
+        """Take the share of packets, 0 to 1, that a receiver report says were lost."""
+        self.stats.loss = share
+        self._ladder.loss(share)
 
     def encode(self, frame: Frame, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         """Encode one picture into RTP payloads and its 90 kHz timestamp."""
         if not isinstance(frame, av.VideoFrame) or frame.pts is None or frame.time_base is None:
             raise ValueError("a video encoder takes timed pictures")
         started = time.perf_counter()
-        picture = yuv420(frame)
-        wanted = (picture.width, picture.height, self._ladder.rate)
+        rate = self._ladder.rate
+        picture = yuv420(frame, _scaled(frame, rate))
+        wanted = (picture.width, picture.height, rate)
         if self._codec is None or wanted != self._made_for:
             self._codec, self._made_for = self._open(*wanted), wanted
-            self._stats.restarts += 1
+            self.stats.restarts += 1
+            self.stats.width, self.stats.height, self.stats.bitrate = wanted
         kind = av.video.frame.PictureType
-        picture.pict_type = kind.I if force_keyframe else kind.NONE
+        media_time = frame.pts * frame.time_base
+        wants_key = self._key_is_due(force_keyframe, media_time)
+        picture.pict_type = kind.I if wants_key else kind.NONE
         packets = self._codec.encode(picture)
         data = b"".join(bytes(packet) for packet in packets)
-        self._count(len(data), any(p.is_keyframe for p in packets), time.perf_counter() - started)
+        key = any(packet.is_keyframe for packet in packets)
+        if key:
+            self._wants_key, self._last_key = False, media_time
+        self.stats.encoded(len(data), key, time.perf_counter() - started)
         timestamp = convert_timebase(frame.pts, frame.time_base, _VIDEO_TIME_BASE)
         return self._packetize(data), timestamp
+
+    def _key_is_due(self, asked: bool, now: Fraction) -> bool:
+        """A request waits until the last key frame has had time to arrive."""
+        self._wants_key = self._wants_key or asked
+        rested = self._last_key is None or now - self._last_key >= _KEY_FRAME_SECONDS
+        return self._wants_key and rested
 
     def pack(self, packet: Packet[Any]) -> tuple[list[bytes], int]:
         """Never asked for: the tracks deliver pictures."""
         raise ValueError("this encoder takes pictures, not packets")
 
-    def _count(self, size: int, key: bool, seconds: float) -> None:
-        stats = self._stats
-        stats.frames += 1
-        stats.key_frames += key
-        stats.bytes += size
-        stats.bitrate = self._ladder.rate
-        stats.encode_ms += (seconds * 1000 - stats.encode_ms) / min(stats.frames, FPS)
+
+def _scaled(frame: av.VideoFrame, rate: int) -> tuple[int, int]:
+    """Even sides of the picture to send at a rate."""
+    above, below = picture_scale(rate)
+    return frame.width * above // below // 2 * 2, frame.height * above // below // 2 * 2
 
 
 def vp8_packetizer() -> Callable[[bytes], list[bytes]]:

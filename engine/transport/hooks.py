@@ -14,12 +14,16 @@ import aiortc.rtcdtlstransport
 import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
 import aiortc.rtp
+from aiortc.codecs import get_decoder
+from aiortc.codecs.base import Decoder
 from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from engine.errors import EngineError
+from engine.transport import feedback
 from engine.transport.encoder import make_encoder
-from engine.transport.jitter import AudioJitterBuffer
-from engine.transport.opus import audio_level_dbov
+from engine.transport.jitter import RECEIVE_STATS, AudioJitterBuffer
+from engine.transport.opus import OpusDecoder, audio_level_dbov
 
 _CIPHERS = b":".join(
     f"ECDHE-{kind}-{suite}".encode()
@@ -35,7 +39,14 @@ def jitter_buffer(
     capacity: int, prefetch: int = 0, is_video: bool = False
 ) -> JitterBuffer | AudioJitterBuffer:
     """What a receiver gets for its packets: ours for audio, aiortc's for video."""
-    return JitterBuffer(capacity, prefetch, is_video) if is_video else AudioJitterBuffer()
+    if is_video:
+        return JitterBuffer(capacity, prefetch, is_video)
+    return AudioJitterBuffer(stats=RECEIVE_STATS.get())
+
+
+def make_decoder(codec: RTCRtpCodecParameters) -> Decoder:
+    """Ours for Opus, aiortc's for the others."""
+    return OpusDecoder() if codec.mimeType.lower() == "audio/opus" else get_decoder(codec)
 
 
 def install(addresses: Callable[[list[str]], list[str]] = lambda found: found) -> None:
@@ -49,8 +60,12 @@ def install(addresses: Callable[[list[str]], list[str]] = lambda found: found) -
         EngineError: if this aiortc is not the one the hooks were written for.
     """
     _replace(aiortc.rtcrtpreceiver, "JitterBuffer", lambda _: jitter_buffer)
+    _replace(aiortc.rtcrtpreceiver, "get_decoder", lambda _: make_decoder)
     _replace(aiortc.rtcrtpsender, "get_encoder", lambda _: make_encoder)
     _replace(aiortc.rtp, "compute_audio_level_dbov", lambda _: audio_level_dbov)
+    _require_private(aiortc.rtcrtpsender.RTCRtpSender, feedback.PRIVATE)
+    _replace(aiortc.rtcrtpsender.RTCRtpSender, "__init__", feedback.with_pool)
+    _replace(aiortc.rtcrtpsender.RTCRtpSender, "_handle_rtcp_packet", feedback.with_reports)
     _replace(aiortc.rtcdtlstransport.RTCCertificate, "_create_ssl_context", _with_rsa)
     _replace(
         aioice.ice,
@@ -68,6 +83,17 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
             )
         _installed[key] = getattr(owner, name)
     setattr(owner, name, make(_installed[key]))
+
+
+def _require_private(owner: Any, names: tuple[str, ...]) -> None:
+    """Attributes that only exist on instances, looked for in the code that makes them."""
+    made = _installed.get(f"{owner.__name__}.__init__", owner.__init__).__code__.co_names
+    for name in names:
+        if name not in made:
+            raise EngineError(
+                f"this aiortc's {owner.__name__} has no {name}; "
+                "install the version that pyproject.toml pins"
+            )
 
 
 def _with_rsa(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,16 +1,22 @@
-"""Audio for the peer: an Opus encoder and the level that goes with each packet."""
+"""Opus both ways, and the level that goes with each packet sent."""
 
 from __future__ import annotations
 
+import logging
 import math
 from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
-from aiortc.codecs.base import Encoder
+from aiortc.codecs.base import Decoder, Encoder
+from aiortc.jitterbuffer import JitterFrame
 from av.frame import Frame
 from av.packet import Packet
+
+from engine.transport.jitter import PacketRun
+
+log = logging.getLogger(__name__)
 
 RATE = 48_000
 """Hz."""
@@ -45,6 +51,31 @@ class OpusEncoder(Encoder):
     def pack(self, packet: Packet[Any]) -> tuple[list[bytes], int]:
         """Never asked for: the tracks deliver sound."""
         raise ValueError("this encoder takes sound, not packets")
+
+
+class OpusDecoder(Decoder):
+    """Opus in, s16 mono at 48 kHz out; takes one packet or a run of them."""
+
+    def __init__(self) -> None:
+        codec = av.CodecContext.create("libopus", "r")
+        codec.format, codec.layout, codec.sample_rate = "s16", "mono", RATE
+        self._codec = codec
+
+    def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
+        """Decode in order. A damaged packet is left out: it becomes a hole like a lost one."""
+        packets = [(0, encoded_frame.data)]
+        if isinstance(encoded_frame, PacketRun):
+            packets += encoded_frame.rest
+        frames: list[Frame] = []
+        for later, data in packets:
+            packet = av.Packet(data)
+            packet.pts = encoded_frame.timestamp + later
+            packet.time_base = Fraction(1, RATE)
+            try:
+                frames += self._codec.decode(packet) if data else []
+            except av.FFmpegError as error:
+                log.debug("an Opus packet cannot be decoded: %s", error)
+        return frames
 
 
 def audio_level_dbov(frame: av.AudioFrame) -> int:
