@@ -19,6 +19,7 @@ from engine.media import FPS
 
 T = TypeVar("T")
 BACKENDS = ("auto", "tensorrt", "rtx", "torch", "openvino", "onnxruntime")
+CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 TOKEN_VARIABLE = "VIVACE_TOKEN"  # noqa: S105 - the variable's name, not a secret
 
 
@@ -83,6 +84,39 @@ class RenderConfig:
     """Which renderer, by resolution."""
     portrait: str = ""
     """Path of the photo to use instead of the default avatar."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProvenanceConfig:
+    """How pictures say that they are generated (docs/provenance.md)."""
+
+    visible: bool = True
+    """Draw a small label into a corner. Who turns it off has to tell viewers in another way."""
+    text: str = "AI"
+    """The label, in any language: a few letters."""
+    corner: str = "bottom-right"
+    """Where: top-left, top-right, bottom-left or bottom-right."""
+    opacity: float = 0.85
+    """Of the label, 0.3 to 1."""
+    font: str = ""
+    """Path of a font file for the label; empty: the first at hand that has its letters."""
+    watermark: bool = True
+    """Add the invisible mark that ``python -m engine.verify`` finds."""
+    number: int = 0
+    """Written into the invisible mark, 0 to 1048575, to tell servers apart; 0 says nothing."""
+
+    def __post_init__(self) -> None:
+        text = self.text.strip()
+        _require(
+            not self.visible or (0 < len(text) <= 32 and text.isprintable()),
+            f"provenance.text is '{self.text}'; 1 to 32 printable letters",
+        )
+        _require(
+            self.corner in CORNERS,
+            f"provenance.corner is '{self.corner}'; one of {', '.join(CORNERS)}",
+        )
+        _require(0.3 <= self.opacity <= 1, f"provenance.opacity is {self.opacity}; 0.3 to 1")
+        _require(0 <= self.number < 2**20, f"provenance.number is {self.number}; 0 to 1048575")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +241,7 @@ class EngineConfig:
     audio: AudioConfig = field(default_factory=AudioConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
+    provenance: ProvenanceConfig = field(default_factory=ProvenanceConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -195,7 +196,7 @@ class Detector:
         parts = 2
         while parts <= min(count, _MAX_PARTS):
             edges = [round(i * count / parts) for i in range(parts + 1)]
-            plan += [(a, b, False) for a, b in zip(edges, edges[1:], strict=False)]
+            plan += [(a, b, False) for a, b in pairwise(edges)]
             parts *= 2
         return plan
 
@@ -236,7 +237,11 @@ def _residual(luma: UInt8) -> Float32:
     """What differs from the surroundings, clipped: float32, shape alike."""
     grey = luma.astype(np.float32)
     rest = grey - cv2.blur(grey, (_SURROUNDINGS, _SURROUNDINGS))
-    return np.clip(rest, -_CLIP, _CLIP)
+    return _float(np.clip(rest, -_CLIP, _CLIP))
+
+
+def _float(array: object) -> Float32:
+    return np.asarray(array, np.float32)
 
 
 def _whiten(mean: Float32) -> Float32:
@@ -254,7 +259,7 @@ def _whiten(mean: Float32) -> Float32:
 def _sizes(shape: tuple[int, ...]) -> list[float]:
     """Sizes in pixels that the marked picture's longer side may have."""
     largest = _LARGEST * max(shape)
-    smallest = min(_SMALLEST, min(shape))
+    smallest = min(_SMALLEST, *shape)
     count = math.ceil(math.log(largest / smallest) / math.log(_SIZE_STEP))
     return [smallest * _SIZE_STEP**i for i in range(count + 1)]
 
@@ -304,7 +309,8 @@ def _correlate(picture: Float32, size: float, code: Code) -> tuple[float, float,
     height, width = min(scaled.shape[0], shape[0]), min(scaled.shape[1], shape[1])
     field[:height, :width] = scaled[:height, :width]
     # The mean over a cell whose upper left corner is here.
-    field = cv2.blur(field, (_PER_CELL, _PER_CELL), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    box = (_PER_CELL, _PER_CELL)
+    field = _float(cv2.blur(field, box, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT))
     comb = np.zeros(shape, np.float32)
     span = GRID * _PER_CELL
     comb[:span:_PER_CELL, :span:_PER_CELL] = code.reference
@@ -313,8 +319,8 @@ def _correlate(picture: Float32, size: float, code: Code) -> tuple[float, float,
     floor = max(_LEAST_SEEN * float(length.max()), 1e-12)
     z = np.where(length > floor, along / np.sqrt(np.maximum(length, floor)), 0)
     top, left = np.unravel_index(int(np.argmax(z)), z.shape)
-    starts = (_signed(int(start), side) / scale for start, side in zip((top, left), shape, strict=True))
-    return float(z[top, left]), *starts
+    at = _signed(int(top), shape[0]) / scale, _signed(int(left), shape[1]) / scale
+    return float(z[top, left]), *at
 
 
 def _correlation(field: Float32, kernel: Float32) -> Float32:
@@ -335,7 +341,7 @@ def _cells(picture: Float32, place: Place) -> Float32:
     steps = (place.width / side, place.height / side)
     blur = [max(1, int(step)) for step in steps]
     if max(blur) > 1:
-        seen = cv2.blur(seen, (blur[0], blur[1]))
+        seen = _float(cv2.blur(seen, (blur[0], blur[1])))
     matrix = np.array(
         [
             [steps[0], 0, place.left + steps[0] / 2 - 0.5],
@@ -344,7 +350,7 @@ def _cells(picture: Float32, place: Place) -> Float32:
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     square = cv2.warpAffine(seen, matrix, (side, side), flags=flags)
-    return np.asarray(cv2.resize(square, (GRID, GRID), interpolation=cv2.INTER_AREA), np.float32)
+    return _float(cv2.resize(square, (GRID, GRID), interpolation=cv2.INTER_AREA))
 
 
 def _refined(picture: Float32, place: Place, code: Code) -> _Cells:

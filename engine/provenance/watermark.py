@@ -61,7 +61,7 @@ def pattern(signs: Int8, picture: UInt8) -> Float32:
     change = cells - _FLATTEN * _blurred(cells, _WIDE * unit)
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
     busy = _blurred(np.abs(grey - _blurred(grey, 3 * unit)), 6 * unit)
-    return (change * np.clip(FLAT + _GAIN * busy, FLAT, TEXTURED)).astype(np.float32)
+    return np.asarray(change * np.clip(FLAT + _GAIN * busy, FLAT, TEXTURED), np.float32)
 
 
 def _blurred(array: Float32, sigma: float) -> Float32:
@@ -79,7 +79,7 @@ def _bayer(size: int) -> Float32:
 def _dither(change: Float32) -> Int8:
     height, width = change.shape
     threshold = np.tile(_bayer(8), (height // 8 + 1, width // 8 + 1))[:height, :width]
-    return np.floor(change + threshold).astype(np.int8)
+    return np.asarray(np.floor(change + threshold), np.int8)
 
 
 def _halves(change: Int8) -> tuple[UInt8, UInt8]:
