@@ -20,6 +20,7 @@ from engine.face.analysis import FaceAnalyser
 from engine.face.intake import Intake
 from engine.media import FPS, SAMPLE_RATE, AudioChunk, Float32
 from engine.metrics import Metrics
+from engine.motion.arkit import MOTION_SIZE
 from engine.pipeline import Networks, build, load_networks
 from engine.playout import SLOT_SECONDS, Playout
 from engine.session import Session
@@ -154,8 +155,8 @@ class Engine:
             raise Overloaded("The engine is still starting; try again in a moment.", 2)
         entry = self.avatar(avatar_id)
         pipeline = build(self.config, networks, entry.avatar, metrics=self.metrics)
-        if last is not None:
-            pipeline.restart(last)
+        # From the resting picture, which is shown first, without a jump.
+        pipeline.restart(np.zeros(MOTION_SIZE, np.float32) if last is None else last)
         preroll = max(1, round(self.config.server.preroll_ms / 1000 / SLOT_SECONDS))
         playout = Playout(preroll=preroll, idle=entry.idle)
         with self._lock:
@@ -170,6 +171,8 @@ class Engine:
                 self.metrics,
                 self.config.audio.inbox_ms,
                 self._forget,
+                start=last,
+                steps=self.config.motion.steps,
             )
             self._sessions[session.id] = session
             self.metrics.sessions.set(len(self._sessions))

@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_MAX_ITEMS = 1024
+"""Items that may wait whatever their length: some take no time at all."""
+
 
 class Channel(Generic[T]):
     """A queue bounded in milliseconds of media that drops the *oldest* item when full.
@@ -43,7 +46,9 @@ class Channel(Generic[T]):
                 return False
             self._items.append((self.epoch, item))
             self._waiting += self._duration(item)
-            while self._waiting > self._capacity and len(self._items) > 1:
+            while len(self._items) > 1 and (
+                self._waiting > self._capacity or len(self._items) > _MAX_ITEMS
+            ):
                 _, oldest = self._items.popleft()
                 self._waiting -= self._duration(oldest)
                 self.dropped_ms += self._duration(oldest)

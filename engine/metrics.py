@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from fractions import Fraction
@@ -22,6 +23,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5)
+_SKEWS = (-0.2, -0.12, -0.08, -0.04, 0.0, 0.04, 0.08, 0.12, 0.2)
+_WAITS = (0.02, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2, 0.3, 0.4, 0.6, 1.0, 2.0, 5.0)
 
 
 class Metrics:
@@ -53,6 +56,44 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
 
+        self.slot_miss = Counter(
+            "avatar_slot_miss", "Slots without their picture, or not sent at all",
+            registry=self.registry,
+        )  # fmt: skip
+        self.frames_repeated = Counter(
+            "avatar_frames_repeated", "Slots that repeated a picture because the next was late",
+            registry=self.registry,
+        )  # fmt: skip
+        self.audio_underrun = Counter(
+            "avatar_audio_underrun", "Slots of silence because the sound was late",
+            registry=self.registry,
+        )  # fmt: skip
+        self.av_skew = Histogram(
+            "avatar_av_skew_seconds", "Picture minus sound of a slot, in media time",
+            buckets=_SKEWS, registry=self.registry,
+        )  # fmt: skip
+        self.ttff = Histogram(
+            "avatar_ttff_seconds", "From creating or resuming a session to its first frame out",
+            buckets=_WAITS, registry=self.registry,
+        )  # fmt: skip
+        self.interrupt_seconds = Histogram(
+            "avatar_interrupt_seconds", "From an interrupt to silence sent, and to a shut mouth",
+            ["what"], buckets=_WAITS, registry=self.registry,
+        )  # fmt: skip
+        self.barge_ins = Counter(
+            "avatar_barge_ins", "Utterances interrupted by a voice", registry=self.registry
+        )
+        self.degrade_level = Gauge(
+            "avatar_degrade_level", "Rung of the session that runs worst; 0 is as configured",
+            registry=self.registry,
+        )  # fmt: skip
+        self.workers_stuck = Gauge(
+            "avatar_workers_stuck", "Workers that hang and were left behind",
+            registry=self.registry,
+        )  # fmt: skip
+        self._levels: dict[str, int] = {}
+        self._levels_lock = threading.Lock()
+
         self.backend_info = Gauge(
             "avatar_backend_info", "The runtime each network got", ["network", "backend"],
             registry=self.registry,
@@ -61,6 +102,14 @@ class Metrics:
             "avatar_backend_fallback", "Runtimes that a network had to do without",
             ["from", "reason"], registry=self.registry,
         )  # fmt: skip
+
+    def degraded(self, session: str, level: int) -> None:
+        """A session runs at this rung now; 0 also when it has ended."""
+        with self._levels_lock:
+            self._levels[session] = level
+            if not level:
+                del self._levels[session]
+            self.degrade_level.set(max(self._levels.values(), default=0))
 
     def chose(self, choice: Choice) -> None:
         """A network has its runtime."""

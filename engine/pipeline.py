@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from engine.audio.features import Features
@@ -14,6 +16,7 @@ from engine.media import FPS, AudioChunk, FeatureFrame, Float32, MotionFrame, Vi
 from engine.metrics import Measured, Metrics
 from engine.motion.condition import EMOTIONS, STYLE, Conditions, mix
 from engine.motion.idle import Idle
+from engine.motion.settle import Settle
 from engine.motion.window import MotionWindow
 from engine.render.avatar import Avatar
 from engine.render.renderer import Renderer
@@ -31,6 +34,7 @@ class Networks:
         cmdt: motion.
         render: pictures.
         vad: voice detector, if it is a network.
+        light: motion in one step, for sessions that cannot keep up.
         batcher: what runs motion and pictures of all sessions together, where that pays.
     """
 
@@ -38,6 +42,7 @@ class Networks:
     render: Backend
     vad: Backend | None
     batcher: Batcher | None = None
+    light: Backend | None = None
 
     def close(self) -> None:
         """Stop the batcher; sessions that still wait for it get an error."""
@@ -57,22 +62,25 @@ def load_networks(config: EngineConfig, watch: Watch | None = None) -> Networks:
         BackendError: when no runtime, or not the one asked for, can be used.
     """
     names = {"motion": f"cmdt_k{config.motion.steps}", "render": config.render.network}
+    if config.motion.steps > 1:
+        names["light"] = "cmdt_k1"
     silero = config.audio.vad == "silero"
     vad = load_network("silero_vad", config.runtime, watch, cpu=True) if silero else None
     opened = {lane: load_shared(name, config.runtime, watch) for lane, name in names.items()}
     together = {lane: rows for lane, rows in opened.items() if isinstance(rows, dict)}
     batcher = None
     if together:
-        batcher = Batcher(together, {"motion": Lane(period=config.motion.hop / FPS)})
-    backends: list[Backend] = []
+        hop = Lane(period=config.motion.hop / FPS)
+        batcher = Batcher(together, {"motion": hop, "light": hop})
+    backends: dict[str, Backend] = {}
     for lane, found in opened.items():
         if isinstance(found, dict):
             assert batcher is not None
-            backends.append(batcher.client(lane))
+            backends[lane] = batcher.client(lane)
         else:
-            backends.append(found)
-    cmdt, render = backends
-    return Networks(cmdt, render, vad, batcher)
+            backends[lane] = found
+    cmdt = backends["motion"]
+    return Networks(cmdt, backends["render"], vad, batcher, backends.get("light", cmdt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +92,46 @@ class Pipeline:
         renderer: motion to pictures.
         window: the motion window inside ``motion``, for ``resume_from`` and ``hear``.
         ear: sound of who speaks to the avatar to what the window hears of it.
+        settle: the last stage of ``motion``, which leads over from what was shown.
+        motion_of: the motion network for a number of denoising steps, as far as there is one.
     """
 
     motion: Stage[AudioChunk, MotionFrame]
     renderer: Stage[MotionFrame, VideoFrame]
     window: MotionWindow
     ear: Stage[AudioChunk, FeatureFrame]
+    settle: Settle | None = None
+    motion_of: Callable[[int], Backend] | None = None
 
-    def hear(self, chunk: AudioChunk) -> None:
-        """Take sound of who speaks to the avatar; its time axis is that of the avatar's own."""
+    def hear(self, chunk: AudioChunk) -> list[float]:
+        """Take sound of who speaks to the avatar; its time axis is that of the avatar's own.
+
+        Returns:
+            The speech probability of each frame that has become complete.
+        """
+        speech = []
         for frame in self.ear.push(chunk):
             self.window.hear(frame)
+            speech.append(frame.speech)
+        return speech
+
+    def configure(self, emotion: str | None = None, style: str | None = None) -> None:
+        """Change how the face acts; None leaves it. From any thread.
+
+        Raises:
+            ConfigError: an emotion or style that does not exist; nothing is changed then.
+        """
+        conditions = self.window.conditions
+        if emotion is not None:
+            conditions = replace(conditions, emotion=mix(EMOTIONS, emotion, 0.0, 1.0))
+        if style is not None:
+            conditions = replace(conditions, style=mix(STYLE, style, -2.0, 2.0))
+        self.window.conditions = conditions
+
+    def use_steps(self, steps: int) -> None:
+        """Go on with as many denoising steps; the motion itself goes on."""
+        if self.motion_of is not None:
+            self.window.use(self.motion_of(steps))
 
     @property
     def whole(self) -> Stage[AudioChunk, VideoFrame]:
@@ -113,6 +150,8 @@ class Pipeline:
         self.ear.reset()
         if last is not None:
             self.window.resume_from(last)
+            if self.settle is not None:
+                self.settle.start(last)
 
 
 def make_stages(
@@ -138,6 +177,7 @@ def make_stages(
         "features": Features(_vad(networks)),
         "motion": MotionWindow(networks.cmdt.fork(), config.motion, conditions),
         "idle": Idle(config.motion.seed),
+        "settle": Settle(),
         "render": Renderer(networks.render, avatar),
     }
 
@@ -155,10 +195,19 @@ def build(
 ) -> Pipeline:
     """Make one session's stages, timed if there are ``metrics`` to report to."""
     stages = make_stages(config, networks, avatar, rate)
-    window = stages["motion"]
+    window, settle = stages["motion"], stages["settle"]
     assert isinstance(window, MotionWindow)
+    assert isinstance(settle, Settle)
     if metrics is not None:
         stages = {name: Measured(stage, name, metrics) for name, stage in stages.items()}
     *before, renderer = stages.values()
     ear = chain(Framer(rate), Features(_vad(networks)))
-    return Pipeline(chain(*before), renderer, window, ear)
+    full = window.backend
+
+    @cache
+    def motion_of(steps: int) -> Backend:
+        if steps < config.motion.steps and networks.light is not None:
+            return networks.light.fork()
+        return full
+
+    return Pipeline(chain(*before), renderer, window, ear, settle, motion_of)

@@ -11,7 +11,11 @@ delay that settles by itself and then stays:
 * The caller is late by whole slots: they are skipped, in output time and, as far as newer content
   is ready, in content too. Nothing is ever sent in a burst.
 * Frames have long been ready early: one *quiet* slot is dropped, and the delay shrinks again.
-* Interrupt: everything of older epochs dies; what was about to be heard fades out over 20 ms.
+* Interrupt: everything of older epochs dies; what was about to be heard fades out over 8 ms, also
+  in the half of a slot that has been handed out and not sent. Pictures that bridge the time until
+  new content may be given; they are shown one a slot.
+* Silence before speech that is in a hurry is dropped (``cut_quiet``); so are pictures that nobody
+  will render (``omit``).
 
 Synchronous and thread-safe; it knows no asyncio and never reads a clock: ``now`` is handed in.
 """
@@ -29,7 +33,8 @@ from engine.slots import RATE, SLOT_SAMPLES, SLOT_SECONDS, AudioLine, PlayoutSta
 
 __all__ = ["RATE", "SLOT_SAMPLES", "SLOT_SECONDS", "Playout", "PlayoutStats", "Slot"]
 
-_FADE = RATE // 50
+_FADE = RATE // 125
+_HALF = SLOT_SAMPLES // 2
 _TAIL = RATE // 400
 _BLEND = RATE // 200
 _MAX_FRAMES = 2 * FPS
@@ -70,11 +75,20 @@ class Playout:
         self._position = 0
         self._slack = Slack()
         self._fade: Float32 | None = None
+        self._half: Slot | None = None
+        self._faded: tuple[int, Float32] | None = None
+        self._halves = False
         self._clear()
 
     def _clear(self) -> None:
         self._audio = AudioLine()
         self._frames: dict[int, VideoFrame] = {}
+        self._bridge: deque[VideoFrame] = deque()
+        self._omitted: set[int] = set()
+        self._cut: tuple[int, int] | None = None
+        self._dropped = 0
+        self._held = self._dry = self._hurried = False
+        self._since = 0
         self._next = 0
         self._shown_pts = -1
         self._playing = False
@@ -105,6 +119,24 @@ class Playout:
         """
         with self._lock:
             return self._position + (_HEAD_START if self._behind else 0)
+
+    @property
+    def shown(self) -> VideoFrame | None:
+        """The picture that left last."""
+        with self._lock:
+            return self._shown
+
+    @property
+    def since_interrupt(self) -> int:
+        """Slots handed out since this epoch began."""
+        with self._lock:
+            return self._since
+
+    def wanted(self, pts: int) -> bool:
+        """Whether the picture of this media frame may still be shown."""
+        with self._lock:
+            first, end = self._cut or (0, self._dropped)
+            return pts >= self._dropped and not first <= pts < end
 
     def stats(self) -> PlayoutStats:
         """A copy of the counters and gauges."""
@@ -143,11 +175,68 @@ class Playout:
                 del self._frames[min(self._frames)]
                 self._stats.skipped += 1
 
-    def interrupt(self, epoch: int) -> None:
-        """Drop everything older than ``epoch``; an epoch already reached changes nothing."""
+    def push_bridge(self, frame: VideoFrame, epoch: int) -> None:
+        """Queue a picture without sound, shown in the next slot before this epoch's content."""
         with self._lock:
+            if self._current(epoch) and not self._playing:
+                self._bridge.append(frame)
+
+    def omit(self, pts: int, epoch: int) -> None:
+        """The picture of this media frame will not come: its sound need not wait."""
+        with self._lock:
+            if self._current(epoch) and pts >= self._position:
+                self._omitted.add(pts)
+
+    def cut_quiet(self, slot: int) -> int:
+        """Drop the silence that ends where media frame ``slot`` begins, when it would be heard.
+
+        Returns:
+            Slots dropped, now or when what comes before them has left.
+        """
+        with self._lock:
+            if self._audio.empty or not self._playing or self._cut is not None:
+                return 0
+            first = min(slot, self._audio.end // SLOT_SAMPLES)
+            while first > self._next and not self._audio.peek(first - 1).any():
+                first -= 1
+            if slot <= first:
+                return 0
+            self._cut = (first, slot)
+            return slot - first
+
+    def interrupt(self, epoch: int) -> int:
+        """Drop everything older than ``epoch``; an epoch already reached changes nothing.
+
+        Returns:
+            The sample of the media timeline up to which sound has left unattenuated.
+        """
+        with self._lock:
+            heard = self._position * SLOT_SAMPLES
             if epoch > self._epoch:
+                if self._half is not None and self._half.content is not None:
+                    heard = self._half.content * SLOT_SAMPLES + _HALF
                 self._begin(epoch)
+            return heard
+
+    def pause(self) -> None:
+        """Nobody fetches for a while: slots not fetched until the next one are not missed."""
+        with self._lock:
+            self._origin = None
+            self._half = None
+
+    def second_half(self, slot: Slot) -> Float32:
+        """The last 20 ms of a slot handed out, to be sent now: faded out if it was interrupted.
+
+        Who sends a slot whole need not ask.
+        """
+        with self._lock:
+            self._halves = True
+            if self._half is not None and self._half.pts == slot.pts:
+                self._half = None
+                return slot.audio[_HALF:]
+            if self._faded is not None and self._faded[0] == slot.pts:
+                return self._faded[1]
+            return slot.audio[_HALF:]
 
     def next_slot(self, now: float) -> Slot:
         """The slot that is due.
@@ -160,8 +249,12 @@ class Playout:
             if missed and self._playing:
                 self._jump(missed)
             self._jump_to_depth(self._max_depth + 2 * SLOT_SAMPLES)
+            if self._cut is not None and self._next >= self._cut[0]:
+                self._drop_quiet(self._cut[1])
             slot = self._content() if self._may_play() else self._silent()
+            self._since += 1
             self._last_sample = float(slot.audio[-1])
+            self._half = slot if self._halves else None
             return slot
 
     # Everything below runs under the lock.
@@ -175,15 +268,24 @@ class Playout:
         return True
 
     def _begin(self, epoch: int) -> None:
-        if self._playing:
-            ramp = np.linspace(1, 0, _FADE, dtype=np.float32)
-            self._fade = self._audio.peek(self._next)[:_FADE] * ramp
+        if self._half is not None:
+            tail = self._half.audio[_HALF:]
+            self._faded = (
+                self._half.pts,
+                fade_out(tail, float(self._half.audio[_HALF - 1]), _HALF),
+            )
+            self._last_sample = 0.0
+            self._half = self._fade = None
+        elif self._playing:
+            known = max(0, self._audio.end - self._next * SLOT_SAMPLES)
+            upcoming = self._audio.peek(self._next)[:known]
+            self._fade = fade_out(upcoming, self._last_sample, _FADE)
         self._epoch = epoch
         self._clear()
 
     def _tick(self, now: float) -> int:
         if self._origin is None:
-            self._origin = now
+            self._origin = now - (self._last_pts + 1) * SLOT_SECONDS
         late = now - (self._origin + (self._last_pts + 1) * SLOT_SECONDS)
         # Up to one slot late is sent at once; the epsilon keeps exact multiples on their slot.
         missed = max(0, int(late / SLOT_SECONDS + 1e-6))
@@ -222,20 +324,41 @@ class Playout:
         self._audio.forget(target)
         self._next = target
 
+    def _drop_quiet(self, target: int) -> None:
+        self._cut, self._dropped = None, target
+        count = target - self._next
+        if count > 0:
+            self._stats.trimmed += count
+            self._skip_to(target)
+            self._slack.restart()
+            # What was silent until now is waited for: it is not late.
+            self._hurried = True
+            self._omitted = {pts for pts in self._omitted if pts >= target}
+
     def _may_play(self) -> bool:
         """Whether the next content leaves now."""
         index = self._next
+        self._held = self._dry = False
+        if self._bridge:
+            return False
         if not self._audio.ready(index):
+            self._dry = self._playing
+            self._stats.underrun += self._dry
             return False
         if not self._playing:
-            ready = sum(pts >= index for pts in self._frames)
+            ready = sum(pts >= index for pts in (*self._frames, *self._omitted))
             self._waited += ready >= self._preroll
             # Frames come in hops: starting at once would leave the next hop no time to be late.
             self._playing = self._waited > self._slack.margin or self._depth() >= self._max_depth
             return self._playing
         # A newer frame says that this one will not come: waiting would be in vain.
-        if any(pts >= index for pts in self._frames) or self._depth() >= self._max_depth:
+        if index in self._omitted or any(pts >= index for pts in self._frames):
             return True
+        if self._depth() >= self._max_depth:
+            return True
+        if self._hurried:
+            return False
+        self._held = True
         self._stats.held += 1
         self._slack.missed()
         return False
@@ -244,18 +367,22 @@ class Playout:
         self._trim()
         index = self._next
         self._next = self._position = index + 1
+        self._hurried = False
+        omitted = index in self._omitted
+        self._omitted = {pts for pts in self._omitted if pts > index}
         fresh = self._show(index)
-        self._stats.repeated += not fresh
+        missed = not fresh and not omitted
+        self._stats.repeated += missed
         audio = self._audio.take(index)
         if self._fade is not None:
-            audio[:_FADE] += self._fade
+            audio[: len(self._fade)] += self._fade
             self._fade = None
-        return Slot(self._last_pts, audio, self._shown, index, not fresh, False)
+        return Slot(self._last_pts, audio, self._shown, index, not fresh, False, missed)
 
     def _silent(self) -> Slot:
         audio = np.zeros(SLOT_SAMPLES, np.float32)
         if self._fade is not None:
-            audio[:_FADE] = self._fade
+            audio[: len(self._fade)] = self._fade
             self._fade = None
         else:
             # Let the waveform come to rest instead of cutting it.
@@ -263,9 +390,12 @@ class Playout:
         self._stats.silence += 1
         # Keep the face moving with late frames, but never show one before its sound.
         fresh = self._playing and self._show(self._next - 1)
+        if self._bridge:
+            self._shown, fresh = self._bridge.popleft(), True
         if self._shown is None and self._frames:
             self._shown = self._frames[min(self._frames)]
-        return Slot(self._last_pts, audio, self._shown, None, not fresh, True)
+        held, dry = self._held, self._dry
+        return Slot(self._last_pts, audio, self._shown, None, not fresh, True, held, dry)
 
     def _show(self, index: int) -> bool:
         """Make the newest frame up to ``index`` the picture; False if there is no newer one."""
@@ -295,6 +425,27 @@ class Playout:
     def _run_length(self, index: int) -> int:
         """Slots from ``index`` on that have both audio and frame."""
         length = 0
-        while index + length in self._frames and self._audio.ready(index + length):
+        while self._audio.ready(index + length) and (
+            index + length in self._frames or index + length in self._omitted
+        ):
             length += 1
         return length
+
+
+def fade_out(samples: Float32, last: float, length: int) -> Float32:
+    """Sound that comes to rest within 8 ms, without a click.
+
+    Args:
+        samples: float32 [N], what would have been heard next; may be too short.
+        last: the sample before it.
+        length: samples returned, silence after the fade.
+    """
+    out = np.zeros(length, np.float32)
+    count = min(_FADE, length)
+    known = samples[:count]
+    out[: len(known)] = known
+    out[len(known) : count] = known[-1] if len(known) else last
+    # A raised cosine: no corner at either end.
+    ramp = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, count + 1, dtype=np.float32) / count)
+    out[:count] *= ramp
+    return out

@@ -34,6 +34,8 @@ class Slot:
         content: media frame index of the audio; None if the audio is filled-in silence.
         repeated: the picture is the previous slot's.
         silence: the audio is filled in, not the user's.
+        missed: a picture should have been there by now and was not.
+        underrun: the sound should have been there by now and was not.
     """
 
     pts: int
@@ -42,6 +44,15 @@ class Slot:
     content: int | None
     repeated: bool
     silence: bool
+    missed: bool = False
+    underrun: bool = False
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds that the picture is ahead of the sound it leaves with; None without either."""
+        if self.content is None or self.frame is None:
+            return None
+        return (self.frame.pts - self.content) * SLOT_SECONDS
 
 
 @dataclass(slots=True)
@@ -56,6 +67,8 @@ class PlayoutStats:
     """Silent slots because a frame was not ready (part of ``silence``)."""
     repeated: int = 0
     """Slots with audio that had to show an old picture."""
+    underrun: int = 0
+    """Silent slots because the sound was late (part of ``silence``)."""
     late: int = 0
     """Frames shown after their own slot."""
     skipped: int = 0

@@ -52,7 +52,7 @@ class IdleSettings:
 
 
 _BLINKS = tuple(INDEX[f"eyeBlink{side}"] for side in ("Left", "Right"))
-_SPEECH_SHAPES = tuple(
+SPEECH_SHAPES = tuple(
     INDEX[name]
     for name in (
         "jawOpen", "jawForward", "jawLeft", "jawRight", "mouthClose", "mouthFunnel", "mouthPucker",
@@ -139,7 +139,7 @@ class Idle:
         elif self._quiet == 0.0:
             self._latch = max(0.0, self._latch - frame / settings.releasing)
         eased = self._latch * self._latch * (3.0 - 2.0 * self._latch)
-        values[list(_SPEECH_SHAPES)] *= 1.0 - eased
+        values[list(SPEECH_SHAPES)] *= 1.0 - eased
         # A photo that smiles keeps a hair's breadth between lips at rest: a light press takes it.
         values[list(_PRESS)] = np.maximum(values[list(_PRESS)], settings.press * eased)
 

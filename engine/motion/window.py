@@ -62,6 +62,15 @@ class MotionWindow:
         self.reset()
 
     @property
+    def backend(self) -> Backend:
+        """The network in use."""
+        return self._backend
+
+    def use(self, backend: Backend) -> None:
+        """Go on with another network of the same inputs: fewer or more denoising steps."""
+        self._backend = backend
+
+    @property
     def lookahead(self) -> Fraction:
         """The first frame of a hop waits for the rest of the hop and the look-ahead."""
         return Fraction(self._hop - 1 + self._ahead, FPS)

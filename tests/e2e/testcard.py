@@ -25,6 +25,7 @@ from engine.errors import Overloaded, PortraitError
 from engine.media import AudioChunk, Float32, MotionFrame, UInt8, VideoFrame
 from engine.metrics import Metrics
 from engine.motion.arkit import INDEX, MOTION_SIZE
+from engine.motion.condition import EMOTIONS, STYLE, mix
 from engine.playout import Playout
 from engine.session import Session
 from engine.stage import Chain, Stage
@@ -128,6 +129,19 @@ class CardPipeline:
         self.motion: Stage[AudioChunk, MotionFrame] = Chain(Framer(48_000), self._meter)
         self.renderer: Stage[MotionFrame, VideoFrame] = Card()
 
+    def hear(self, chunk: AudioChunk) -> list[float]:
+        """Loud is speech."""
+        level = float(np.sqrt(np.mean(np.square(chunk.samples)))) if len(chunk.samples) else 0.0
+        return [float(level > 0.01)] * round(len(chunk.samples) * 25 / chunk.rate)
+
+    def configure(self, emotion: str | None = None, style: str | None = None) -> None:
+        """Checks the words as the real one does; a card has no mood."""
+        mix(EMOTIONS, emotion or "", 0.0, 1.0)
+        mix(STYLE, style or "", -2.0, 2.0)
+
+    def use_steps(self, steps: int) -> None:
+        """A card needs none."""
+
     def restart(self, last: Float32 | None) -> None:
         """Start the next segment afresh."""
         self.motion.reset()
@@ -211,6 +225,7 @@ class CardEngine:
                 self.metrics,
                 400,
                 self._forget,
+                start=last,
             )
             self._sessions[session.id] = session
             self.created.append(session)
