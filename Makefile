@@ -34,11 +34,15 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -e '.[dev]'
 	touch $@ $(VENV)/.runtime
 
-# What the tests use besides Python: a real browser and real speech engines.
-PROGRAMS := chromium espeak-ng flite festival
-PACKAGES := $(PROGRAMS) festvox-us-slt-hts
+# What the tests use besides Python: a real browser, real speech engines, and a sound card and a
+# screen that need no hardware.
+PROGRAMS := chromium espeak-ng flite festival pulseaudio paplay Xvfb
+LIBRARIES := libportaudio.so.2 alsa-lib/libasound_module_pcm_pulse.so
+PACKAGES := chromium espeak-ng flite festival festvox-us-slt-hts \
+	pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins xvfb
 system-packages:
 	@missing=""; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	for l in $(LIBRARIES); do ls /usr/lib/*/$$l >/dev/null 2>&1 || missing="$$missing $$l"; done; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
