@@ -11,6 +11,7 @@ from clients.mic.devices import MicrophoneError
 from clients.mic.sinks import Latest
 from engine.media import FPS
 
+_COLUMNS = 80
 _ALTERNATIVE = "or add --headless"
 
 
@@ -45,9 +46,11 @@ class Preview:
         self._root.configure(background="black")
         self._picture = tkinter.Label(self._root, background="black", borderwidth=0)
         self._picture.pack(fill="both", expand=True)
+        # Of fixed width: the window must not change its size with every number.
         self._status = tkinter.Label(
-            self._root, foreground="white", background="black", font="TkFixedFont", anchor="w"
-        )
+            self._root, foreground="white", background="black", font="TkFixedFont", anchor="w",
+            width=_COLUMNS,
+        )  # fmt: skip
         self._status.pack(fill="x")
         self._shown: Any = None
         self._photo: Any = None

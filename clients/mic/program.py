@@ -187,7 +187,6 @@ def _run(options: argparse.Namespace) -> None:
         avatar.start()
         listener.start()
         _wait(options.seconds, stop, report, outputs.window)
-    terminal.status("")
     terminal.tell(report.summary(options))
     if report.error is not None:
         if isinstance(report.error, EngineError):
