@@ -21,10 +21,10 @@ from engine.face.intake import Intake
 from engine.media import FPS, SAMPLE_RATE, AudioChunk, Float32
 from engine.metrics import Metrics
 from engine.motion.arkit import MOTION_SIZE
-from engine.pipeline import Networks, build, load_networks
+from engine.pipeline import Networks, build, load_networks, make_picture_stages
 from engine.playout import SLOT_SECONDS, Playout
 from engine.session import Session
-from engine.stage import run
+from engine.stage import chain, run
 from engine.store import AvatarStore, Record, data_folder
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,9 @@ class Engine:
         folder = data_folder(server.data) / "avatars"
         store = AvatarStore(folder, server.avatars, server.avatars_mb * 10**6, time.time)
         self.metrics.observe_avatars(store)
+        networks = self._networks
         self._avatars = Avatars(
-            self._networks.render,
+            lambda avatar: chain(*make_picture_stages(self.config, networks, avatar).values()),
             FaceAnalyser(),
             Path(self.config.render.portrait or default_portrait()),
             store,

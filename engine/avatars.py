@@ -20,10 +20,8 @@ from engine.face.portrait import Portrait, prepare_portrait
 from engine.media import MotionFrame, UInt8, VideoFrame
 from engine.motion.arkit import MOTION_SIZE
 from engine.render.avatar import Avatar
-from engine.render.renderer import Renderer
 from engine.runtime.artifact import WEIGHTS
-from engine.runtime.base import Backend
-from engine.stage import run
+from engine.stage import Stage, run
 from engine.store import AvatarStore, Consent, Record
 
 DEFAULT_AVATAR = "default"
@@ -73,7 +71,7 @@ class Avatars:
     """The default avatar and the uploaded ones. Thread-safe.
 
     Args:
-        network: the rendering network.
+        draw: the stages from an avatar's motion to its marked pictures.
         analyser: the face networks.
         portrait: photo of the default avatar.
         store: where uploads are kept.
@@ -87,14 +85,14 @@ class Avatars:
 
     def __init__(
         self,
-        network: Backend,
+        draw: Callable[[Avatar], Stage[MotionFrame, VideoFrame]],
         analyser: FaceAnalyser,
         portrait: Path,
         store: AvatarStore,
         decode: Callable[[bytes], UInt8],
         now: Callable[[], float],
     ) -> None:
-        self._network = network
+        self._draw = draw
         self._analyser = analyser
         self._store = store
         self._decode = decode
@@ -182,7 +180,7 @@ class Avatars:
 
     def _entry(self, avatar_id: str, avatar: Avatar) -> AvatarEntry:
         rest = MotionFrame(np.zeros(MOTION_SIZE, np.float32), 0.0, 0)
-        idle = next(iter(run(Renderer(self._network, avatar), [rest])))
+        idle = next(iter(run(self._draw(avatar), [rest])))
         return AvatarEntry(avatar_id, avatar, idle)
 
     def _prepare(self, source: Path | NDArray[Any]) -> tuple[Avatar, bytes]:

@@ -18,6 +18,7 @@ from engine.motion.condition import EMOTIONS, STYLE, Conditions, mix
 from engine.motion.idle import Idle
 from engine.motion.settle import Settle
 from engine.motion.window import MotionWindow
+from engine.provenance.mark import Mark, resting_picture
 from engine.render.avatar import Avatar
 from engine.render.renderer import Renderer
 from engine.runtime.base import Backend
@@ -89,7 +90,7 @@ class Pipeline:
 
     Args:
         motion: framer, features, motion window, idle.
-        renderer: motion to pictures.
+        renderer: motion to marked pictures.
         window: the motion window inside ``motion``, for ``resume_from`` and ``hear``.
         ear: sound of who speaks to the avatar to what the window hears of it.
         settle: the last stage of ``motion``, which leads over from what was shown.
@@ -166,7 +167,7 @@ def make_stages(
         rate: expected rate of the incoming sound in Hz.
 
     Raises:
-        ConfigError: an emotion or style that does not exist.
+        ConfigError: an emotion or style that does not exist, a visible mark that cannot be drawn.
     """
     conditions = Conditions(
         emotion=mix(EMOTIONS, config.motion.emotion, 0.0, 1.0),
@@ -178,8 +179,22 @@ def make_stages(
         "motion": MotionWindow(networks.cmdt.fork(), config.motion, conditions),
         "idle": Idle(config.motion.seed),
         "settle": Settle(),
-        "render": Renderer(networks.render, avatar),
+        **make_picture_stages(config, networks, avatar),
     }
+
+
+def make_picture_stages(
+    config: EngineConfig, networks: Networks, avatar: Avatar
+) -> dict[str, Stage[Any, Any]]:
+    """Motion to pictures: the renderer, and what marks them as generated unless that is off.
+
+    Raises:
+        ConfigError: a visible mark that cannot be drawn.
+    """
+    stages: dict[str, Stage[Any, Any]] = {"render": Renderer(networks.render, avatar)}
+    if config.provenance.visible or config.provenance.watermark:
+        stages["mark"] = Mark(config.provenance, resting_picture(avatar))
+    return stages
 
 
 def _vad(networks: Networks) -> Vad:
@@ -200,7 +215,7 @@ def build(
     assert isinstance(settle, Settle)
     if metrics is not None:
         stages = {name: Measured(stage, name, metrics) for name, stage in stages.items()}
-    *before, renderer = stages.values()
+    pictures = chain(*(stages.pop(name) for name in ("render", "mark") if name in stages))
     ear = chain(Framer(rate), Features(_vad(networks)))
     full = window.backend
 
@@ -210,4 +225,4 @@ def build(
             return networks.light.fork()
         return full
 
-    return Pipeline(chain(*before), renderer, window, ear, settle, motion_of)
+    return Pipeline(chain(*stages.values()), pictures, window, ear, settle, motion_of)
