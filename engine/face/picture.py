@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from engine.errors import PortraitError
 from engine.media import UInt8
@@ -115,11 +115,25 @@ def _from_bytes(
             )
         image.load()
         upright = ImageOps.exif_transpose(image)
-        return np.asarray(_to_rgb(upright), np.uint8)
+        return np.asarray(_to_rgb(_in_srgb(upright)), np.uint8)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels("far more") from error
     except _BROKEN as error:
         raise PortraitError("not_an_image", DAMAGED) from error
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The picture in sRGB, where it says what its numbers mean: phones mean wider colours."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image
+    try:
+        meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = "RGB" if image.mode == "CMYK" else image.mode
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, meant, srgb, outputMode=mode) or image
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image  # a damaged profile, or one for other pixels
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
