@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.report import plot, table
+from benchmarks import report
 
 NAMES = {
     "gpu": "networks, sessions, latency, memory and floors of a GPU (or, as a dry run, a CPU)",
+    "loopback": "a real server and a peer: latency, slots, skew, barge-in, bad networks",
     "motion": "cost of the motion network per second of motion, by denoising steps",
+    "soak": "a server under changing load: memory, threads, descriptors, skew over time",
     "stages": "per-stage and whole-chain time of one live session",
 }
+_CHOICES = {"loopback": ("minutes", "interrupts", "parts"), "soak": ("minutes",)}
+"""Options beyond ``--quick`` that a benchmark's ``run`` takes by name."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,20 +37,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="gpu: where the results go")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="gpu: default cuda if there is")
     parser.add_argument("--no-build", action="store_true", help="gpu: build no TensorRT engines")
+    parser.add_argument("--minutes", type=float, metavar="M", help="loopback (10), soak (60)")
+    parser.add_argument("--interrupts", type=int, metavar="N", help="loopback: how many (60)")
+    parser.add_argument("--parts", metavar="A,B", help="loopback: only these; see its source")
     options = parser.parse_args(arguments)
     command = " ".join(["python -m benchmarks", *arguments])
     if options.name == "gpu":
         return _gpu(options, command)
-    result = import_module(f"benchmarks.{options.name}").run(options.quick, command)
+    module = import_module(f"benchmarks.{options.name}")
+    chosen = {name: getattr(options, name) for name in _CHOICES.get(options.name, ())}
+    result = module.run(options.quick, command, **chosen)
+    return _show(result, options, getattr(module, "plot", report.plot))
+
+
+def _show(
+    result: report.Result,
+    options: argparse.Namespace,
+    plot: Callable[[report.Result, Path], None],
+) -> int:
+    """Write what is asked for; 1 if the result breaks a promise."""
+    if options.json and options.json != "-":
+        Path(options.json).write_text(result.to_json() + "\n")
     if options.plot:
         plot(result, options.plot)
-    if options.json == "-":
-        sys.stdout.write(result.to_json() + "\n")
-        return 0
-    if options.json:
-        Path(options.json).write_text(result.to_json() + "\n")
-    sys.stdout.write(table(result) + "\n")
-    return 0
+    shown = result.to_json() if options.json == "-" else report.table(result)
+    sys.stdout.write(shown + "\n")
+    return 1 if result.failures else 0
 
 
 def _gpu(options: argparse.Namespace, command: str) -> int:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.calls import on_time, spent
 from benchmarks.gpu_sessions import ON_TIME, knee
 from benchmarks.server import Server, Unreachable
 from engine.media import FPS, Float32
@@ -142,16 +143,13 @@ def judge(
 ) -> WebPoint:
     """A point from the server's metrics before and after, and what the peers decoded."""
 
-    def spent(name: str) -> float:
-        key = f"avatar_playout_{name}_total"
-        return after[key] - before[key]
-
-    due = spent("slots") + spent("missed")
-    good = spent("slots") - spent("silence") - spent("repeated") - spent("late")
+    counted = spent(before, after)
+    due = counted["slots"] + counted["missed"]
+    good = on_time(counted) * due
     # A session that is gone has no slots: what it owes counts as well.
     due = max(due, 0.98 * sessions * seconds * FPS)
     return WebPoint(
-        sessions, int(due), round(max(0.0, good) / due, 4),
+        sessions, int(due), round(good / due, 4),
         round(received / (sessions * seconds * FPS), 4),
         round(after["avatar_playout_delay_seconds"] * 1000, 1),
         round(after["avatar_loop_lag_seconds"] * 1000, 1),

@@ -151,6 +151,8 @@ class LoopbackPeer:
         """What ``tap`` notes of what goes: when each sound packet left."""
         self.answer: dict[str, Any] = {}
         """What the server answered to the offer."""
+        self.answered = 0.0
+        """When."""
         self.id = ""
         self.voice: Voice | None = None
         self.seen = asyncio.Event()
@@ -182,7 +184,7 @@ class LoopbackPeer:
             answer = await response.json()
             if response.status != 200:
                 raise ConnectionRefusedError(answer)
-        self.answer, self.id = answer, answer["id"]
+        self.answer, self.answered, self.id = answer, time.monotonic(), answer["id"]
         await self.pc.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
         if self._tap and self.voice is not None:
             self._watch_departures(self.pc.getSenders()[0].transport)

@@ -68,6 +68,8 @@ class Result:
         samples: series by name, in the unit their name ends with.
         figures: flat summary, name to number.
         notes: conditions worth knowing when reading the numbers.
+        failures: what was promised and not kept; any makes the command fail.
+        date, machine, commit: of now, unless the measurement began earlier.
     """
 
     benchmark: str
@@ -76,6 +78,7 @@ class Result:
     samples: Mapping[str, Sequence[float]]
     figures: Mapping[str, float]
     notes: Sequence[str] = ()
+    failures: Sequence[str] = ()
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     machine: Mapping[str, Any] = field(default_factory=machine)
     commit: str = field(default_factory=commit)
@@ -93,12 +96,18 @@ def percentiles(name: str, values: Sequence[float]) -> dict[str, float]:
     return {f"{name}_p50_ms": round(float(p50), 3), f"{name}_p95_ms": round(float(p95), 3)}
 
 
+def title(result: Result) -> str:
+    """What was measured, where, when and of which commit."""
+    where = f"{result.machine['cpu']}, {result.machine['cores']} cores"
+    return f"{result.benchmark} · {where} · {result.date} · {result.commit}"
+
+
 def table(result: Result) -> str:
     """Figures for people."""
     width = max(len(name) for name in result.figures)
-    head = f"{result.benchmark} · {result.machine['cpu']}, {result.machine['cores']} cores"
     lines = [f"  {name:<{width}}  {value:>10.3f}" for name, value in result.figures.items()]
-    return "\n".join([f"{head} · {result.date} · {result.commit}", *lines, *result.notes])
+    broken = [f"FAILED: {failure}" for failure in result.failures]
+    return "\n".join([title(result), *lines, *result.notes, *broken])
 
 
 def plot(result: Result, path: Path) -> None:
