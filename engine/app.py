@@ -21,6 +21,7 @@ from engine.face.intake import Intake
 from engine.media import FPS, SAMPLE_RATE, AudioChunk, Float32
 from engine.metrics import Metrics
 from engine.motion.arkit import MOTION_SIZE
+from engine.motion.settle import closing
 from engine.pipeline import Networks, build, load_networks, make_picture_stages
 from engine.playout import SLOT_SECONDS, Playout
 from engine.session import Session
@@ -157,7 +158,8 @@ class Engine:
         entry = self.avatar(avatar_id)
         pipeline = build(self.config, networks, entry.avatar, metrics=self.metrics)
         # From the resting picture, which is shown first, without a jump.
-        pipeline.restart(np.zeros(MOTION_SIZE, np.float32) if last is None else last)
+        start = None if last is None else closing(last, 1.0)
+        pipeline.begin(np.zeros(MOTION_SIZE, np.float32) if start is None else start)
         preroll = max(1, round(self.config.server.preroll_ms / 1000 / SLOT_SECONDS))
         playout = Playout(preroll=preroll, idle=entry.idle)
         with self._lock:
@@ -172,7 +174,7 @@ class Engine:
                 self.metrics,
                 self.config.audio.inbox_ms,
                 self._forget,
-                start=last,
+                start=start,
                 steps=self.config.motion.steps,
             )
             self._sessions[session.id] = session

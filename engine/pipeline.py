@@ -144,6 +144,11 @@ class Pipeline:
         """Media seconds from a frame's sound to its picture, computing apart."""
         return self.motion.lookahead + self.renderer.lookahead
 
+    def begin(self, last: Float32) -> None:
+        """Start a session that shows ``last``, float32 [58], as if the face had long rested so."""
+        self.restart(last)
+        self.window.rest(last)
+
     def restart(self, last: Float32 | None) -> None:
         """Forget the sound; go on moving from ``last`` (float32 [58]), the motion last shown."""
         self.motion.reset()

@@ -84,7 +84,8 @@ class Session:
         inbox_ms: sound that may wait for the worker.
         on_close: called once, from any thread, when the session has ended.
         clock: real time, that of who fetches the slots.
-        start: motion to go on from, float32 [58]; None shows the playout's idle picture first.
+        start: motion the pipeline goes on from, float32 [58], shown first; None: the playout's
+            idle picture is.
         steps: denoising steps configured.
     """
 
@@ -501,7 +502,7 @@ class Session:
     def _run(self) -> None:
         epoch = 0
         if self._start is not None:
-            self._bridge(closing(self._start, 1.0), 0, epoch)
+            self._bridge(self._start, 0, epoch)
         while (received := self._receive()) is not None:
             sent, chunk = received
             if sent != epoch:

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from engine.audio.features import SILENCE
 from engine.config import MotionConfig
 from engine.errors import ConfigError
 from engine.media import FPS, FeatureFrame, Float32, MotionFrame
@@ -124,6 +125,14 @@ class MotionWindow:
         self._head.reset()
         self._touched = 0.0
         self._moved_known[-1] = 1.0
+
+    def rest(self, values: Float32) -> None:
+        """Begin as if the face had rested at ``values``, float32 [58], in silence for long."""
+        self.resume_from(values)
+        self._moved[:] = self._moved[-1]
+        self._moved_known[:] = 1.0
+        self._heard[:] = SILENCE
+        self._heard_known[:] = 1.0
 
     def _emit(self, count: int) -> list[MotionFrame]:
         frames = self._pending[:count]
