@@ -75,6 +75,7 @@ class Playout:
         self._position = 0
         self._slack = Slack()
         self._fade: Float32 | None = None
+        self._sounding = False
         self._half: Slot | None = None
         self._faded: tuple[int, Float32] | None = None
         self._halves = False
@@ -186,6 +187,8 @@ class Playout:
         with self._lock:
             if self._current(epoch) and pts >= self._position:
                 self._omitted.add(pts)
+                if len(self._omitted) > _MAX_FRAMES:
+                    self._omitted.remove(min(self._omitted))
 
     def cut_quiet(self, slot: int) -> int:
         """Drop the silence that ends where media frame ``slot`` begins, when it would be heard.
@@ -196,7 +199,7 @@ class Playout:
         with self._lock:
             if self._audio.empty or not self._playing or self._cut is not None:
                 return 0
-            first = min(slot, self._audio.end // SLOT_SAMPLES)
+            slot = first = min(slot, self._audio.end // SLOT_SAMPLES)
             while first > self._next and not self._audio.peek(first - 1).any():
                 first -= 1
             if slot <= first:
@@ -253,6 +256,7 @@ class Playout:
                 self._drop_quiet(self._cut[1])
             slot = self._content() if self._may_play() else self._silent()
             self._since += 1
+            self._sounding = not slot.silence
             self._last_sample = float(slot.audio[-1])
             self._half = slot if self._halves else None
             return slot
@@ -276,7 +280,7 @@ class Playout:
             )
             self._last_sample = 0.0
             self._half = self._fade = None
-        elif self._playing:
+        elif self._sounding:
             known = max(0, self._audio.end - self._next * SLOT_SAMPLES)
             upcoming = self._audio.peek(self._next)[:known]
             self._fade = fade_out(upcoming, self._last_sample, _FADE)

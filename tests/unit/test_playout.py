@@ -324,3 +324,202 @@ def test_lateness_is_measured() -> None:
     for index in range(6):
         playout.next_slot(index * SLOT_SECONDS + 0.01 * (index > 0))
     assert playout.stats().late_ms == pytest.approx(10, abs=0.5)
+
+
+HALF = SLOT_SAMPLES // 2
+FADE = RATE // 125
+
+
+def sent(playout: Playout, slots: int, interrupt_at: int, *, between: bool) -> Float32:
+    """What a sender of half slots sends, interrupted before a slot or between its halves."""
+    parts = []
+    for index in range(slots):
+        if index == interrupt_at and not between:
+            playout.interrupt(1)
+        slot = playout.next_slot(index * SLOT_SECONDS)
+        parts.append(slot.audio[:HALF])
+        if index == interrupt_at and between:
+            playout.interrupt(1)
+        parts.append(playout.second_half(slot))
+    return np.concatenate(parts)
+
+
+@settings(deadline=None)
+@given(
+    hertz=st.floats(50, 400),
+    known=st.integers(3 * SLOT_SAMPLES, 9 * SLOT_SAMPLES),
+    at=st.integers(1, 8),
+    between=st.booleans(),
+)
+def test_an_interrupt_never_clicks_and_sound_is_gone_within_8_ms(
+    hertz: float, known: int, at: int, between: bool
+) -> None:
+    """The steps between samples stay what the sound and the fade make them."""
+    playout = Playout()
+    tone = 0.8 * np.sin(2 * np.pi * hertz * np.arange(known) / RATE).astype(np.float32)
+    playout.push_audio(AudioChunk(tone, 0, RATE))
+    for pts in range(10):
+        playout.push_frame(frame(pts))
+    playout.second_half(playout.next_slot(-SLOT_SECONDS))
+    out = sent(playout, 12, at, between=between)
+    allowed = 0.8 * 2 * np.pi * hertz / RATE + 0.8 * np.pi / 2 / FADE + 1e-3
+    # Where the sound itself ends too early, it comes to rest in 2.5 ms.
+    allowed = max(allowed, 0.8 / (RATE // 400 - 1) + 1e-3)
+    assert np.abs(np.diff(out)).max() <= allowed
+    cut = at * SLOT_SAMPLES + (HALF if between else 0)
+    assert not out[cut + FADE :].any()
+
+
+def test_the_half_not_yet_sent_is_cut_and_what_was_heard_is_exact() -> None:
+    playout, samples = started()
+    playout.second_half(playout.next_slot(0.0))
+    slot = playout.next_slot(SLOT_SECONDS)
+    assert playout.interrupt(1) == SLOT_SAMPLES + HALF
+    half = playout.second_half(slot)
+    assert len(half) == HALF
+    assert half[0] == pytest.approx(samples[SLOT_SAMPLES + HALF], abs=1e-3)
+    assert not half[FADE:].any()
+    assert not playout.next_slot(2 * SLOT_SECONDS).audio.any()
+
+
+def test_a_half_that_was_sent_is_heard_and_the_next_slot_fades() -> None:
+    playout, _ = started()
+    playout.second_half(playout.next_slot(0.0))
+    playout.second_half(playout.next_slot(SLOT_SECONDS))
+    assert playout.interrupt(1) == 2 * SLOT_SAMPLES
+    after = playout.next_slot(2 * SLOT_SECONDS)
+    assert after.audio[:FADE].any()
+    assert not playout.second_half(after).any()
+
+
+def test_who_sends_whole_slots_has_sent_them() -> None:
+    playout, _ = started()
+    playout.next_slot(0.0)
+    playout.next_slot(SLOT_SECONDS)
+    assert playout.interrupt(1) == 2 * SLOT_SAMPLES
+    assert playout.interrupt(1) == 2 * SLOT_SAMPLES
+
+
+def test_bridging_pictures_are_shown_one_a_slot_before_new_content() -> None:
+    playout, _ = started()
+    playout.next_slot(0.0)
+    playout.interrupt(1)
+    for pts in (101, 102, 103):
+        playout.push_bridge(frame(pts), 1)
+    playout.push_bridge(frame(999), 0)  # of an epoch that is over
+    playout.push_audio(AudioChunk(loud(6), 20 * SLOT_SAMPLES, RATE), 1)
+    for pts in range(20, 26):
+        playout.push_frame(frame(pts), 1)
+    slots = [playout.next_slot((1 + i) * SLOT_SECONDS) for i in range(7)]
+    assert [s.frame.pts for s in slots if s.frame][:3] == [101, 102, 103]
+    assert all(s.silence and not s.repeated for s in slots[:3])
+    contents = [s.content for s in slots]
+    assert [c for c in contents if c is not None] == [20, 21, 22]
+    assert playout.since_interrupt == 7
+
+
+def quiet_then_loud(quiet: int, speech: int) -> Playout:
+    """Content 0 is loud and has left; then come silent slots and loud ones, no more pictures."""
+    playout = Playout()
+    line = loud(1 + quiet + speech)
+    line[SLOT_SAMPLES : (1 + quiet) * SLOT_SAMPLES] = 0.0
+    playout.push_audio(AudioChunk(line[: (1 + quiet) * SLOT_SAMPLES], 0, RATE))
+    for pts in range(3):
+        playout.push_frame(frame(pts))
+    assert playout.next_slot(-SLOT_SECONDS).silence
+    assert playout.next_slot(0.0).content == 0
+    assert playout.cut_quiet(1 + quiet) == quiet
+    playout.push_audio(AudioChunk(line[(1 + quiet) * SLOT_SAMPLES :], (1 + quiet) * SLOT_SAMPLES,
+                                  RATE))  # fmt: skip
+    return playout
+
+
+def test_silence_before_speech_in_a_hurry_is_dropped_and_the_wait_is_no_miss() -> None:
+    playout = quiet_then_loud(5, 4)
+    assert [pts for pts in range(8) if playout.wanted(pts)] == [0, 6, 7]
+    wait = playout.next_slot(SLOT_SECONDS)
+    assert wait.silence and not wait.missed
+    assert not playout.wanted(5)
+    playout.push_frame(frame(6))
+    speech = playout.next_slot(2 * SLOT_SECONDS)
+    assert speech.content == 6
+    assert speech.frame is not None and speech.frame.pts == 6
+    stats = playout.stats()
+    assert (stats.trimmed, stats.held) == (5, 0)
+    assert playout.next_slot(3 * SLOT_SECONDS).missed, "from here on pictures must be in time"
+
+
+def test_silence_behind_speech_is_dropped_when_its_turn_comes() -> None:
+    playout = Playout()
+    line = loud(6)
+    line[3 * SLOT_SAMPLES : 5 * SLOT_SAMPLES] = 0.0
+    playout.push_audio(AudioChunk(line, 0, RATE))
+    for pts in range(6):
+        playout.push_frame(frame(pts))
+    playout.next_slot(-SLOT_SECONDS)
+    playout.next_slot(0.0)
+    assert playout.cut_quiet(5) == 2
+    assert playout.cut_quiet(6) == 0, "one at a time"
+    slots = [playout.next_slot((1 + i) * SLOT_SECONDS) for i in range(3)]
+    assert [slot.content for slot in slots] == [1, 2, 5]
+
+
+@given(st.integers(0, 12))
+def test_sound_is_never_dropped_as_silence(slot: int) -> None:
+    playout, _ = started()
+    playout.next_slot(0.0)
+    assert playout.cut_quiet(slot) == 0
+    assert Playout().cut_quiet(slot) == 0
+
+
+def test_a_picture_that_will_not_come_is_not_waited_for_and_not_missed() -> None:
+    playout = Playout(max_delay=2.0)
+    playout.push_audio(AudioChunk(loud(25), 0, RATE))
+    for pts in range(25):
+        if pts % 5 == 4:
+            playout.omit(pts, 0)
+        else:
+            playout.push_frame(frame(pts))
+    slots = [playout.next_slot(i * SLOT_SECONDS) for i in range(26)][1:]
+    assert [slot.content for slot in slots] == list(range(25))
+    assert [slot.content for slot in slots if slot.repeated] == [4, 9, 14, 19, 24]
+    assert not any(slot.missed for slot in slots)
+    assert (playout.stats().repeated, playout.stats().held) == (0, 0)
+
+
+def test_a_pause_misses_nothing_and_output_time_goes_on() -> None:
+    playout, _ = started()
+    first = playout.next_slot(0.0)
+    playout.pause()
+    assert playout.due is None
+    again = playout.next_slot(1000.0)
+    assert again.pts == first.pts + 1
+    assert playout.due == pytest.approx(1000.0 + SLOT_SECONDS)
+    assert playout.stats().missed == 0
+
+
+def test_late_sound_is_an_underrun_and_skew_is_of_what_leaves_together() -> None:
+    playout, _ = started(2)
+    slots = [playout.next_slot(i * SLOT_SECONDS) for i in range(3)]
+    assert [slot.skew for slot in slots] == [0.0, 0.0, None]
+    assert [slot.underrun for slot in slots] == [False, False, True]
+    assert playout.stats().underrun == 1
+    late = Playout(max_delay=0.2)
+    late.push_audio(AudioChunk(loud(8), 0, RATE))
+    late.push_frame(frame(0))
+    late.push_frame(frame(1))
+    skews = [late.next_slot(i * SLOT_SECONDS).skew for i in range(6)]
+    assert [s for s in skews if s is not None][-1] < -SLOT_SECONDS / 2
+
+
+def test_nothing_grows_when_everything_is_interrupted_and_omitted() -> None:
+    playout = Playout()
+    for epoch in range(1, 200):
+        playout.interrupt(epoch)
+        for pts in range(20):
+            playout.push_bridge(frame(pts), epoch)
+            playout.omit(pts, epoch)
+    assert len(playout._bridge) <= 20
+    for pts in range(5000):
+        playout.omit(pts, 199)
+    assert len(playout._omitted) <= 100
