@@ -196,6 +196,7 @@ class AvatarStore:
         except OSError as error:
             shutil.rmtree(building, ignore_errors=True)
             raise StorageError(_sentence(error)) from error
+        self.use(avatar_id)
         self._make_room(avatar_id)
         return record
 
