@@ -8,7 +8,7 @@ const CAPTURE_MS = 20; // the browser hands out sound in blocks of about this le
 
 const $ = (id) => document.getElementById(id);
 const stage = document.querySelector(".stage");
-const state = { voice: null, connection: null, running: false, avatar: null, attempts: 0, timer: 0, server: null, ice: {}, ready: false };
+const state = { voice: null, connection: null, running: false, avatar: null, photo: null, attempts: 0, timer: 0, server: null, ice: {}, ready: false };
 const token = readToken();
 window.vivace = state; // for tests and the curious
 
@@ -198,7 +198,24 @@ async function tile(entry) {
   input.onchange = () => choose(entry.id, image.src);
   if (input.checked) $("poster").src = image.src;
   label.append(input, image);
+  if (entry.id !== "default") label.append(bin(entry.id));
   return label;
+}
+
+function bin(id) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", textContent: "✕", title: "Delete this photo from the server" });
+  button.setAttribute("aria-label", button.title);
+  button.onclick = async (event) => {
+    event.preventDefault(); // the tile around it would be chosen
+    try {
+      await call(`avatars/${id}`, { method: "DELETE" }, token);
+      await loadAvatars();
+    } catch (error) {
+      notice(error.message);
+    }
+  };
+  return button;
 }
 
 // A resumed session shows who it showed before.
@@ -223,12 +240,21 @@ function choose(id, picture) {
 
 async function upload(file) {
   if (!file) return;
+  if (!$("consent").checked) {
+    state.photo = file; // taken as soon as the box is ticked
+    $("droptext").textContent = file.name;
+    notice("Please confirm first that the person in the photo agrees.");
+    $("consent").focus();
+    return;
+  }
   notice("");
   $("drop").classList.add("busy");
   $("droptext").textContent = "Preparing your photo…";
   try {
-    const body = { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } };
-    const entry = await (await call("avatars", body, token)).json();
+    const body = new FormData();
+    body.set("consent", $("statement").textContent);
+    body.set("photo", file);
+    const entry = await (await call("avatars", { method: "POST", body }, token)).json();
     state.avatar = entry.id;
     await loadAvatars();
     choose(entry.id, $("poster").src);
@@ -238,9 +264,16 @@ async function upload(file) {
     $("drop").classList.remove("busy");
     $("droptext").innerHTML = "Drop a photo here, or <u>choose one</u>";
     $("photo").value = "";
+    $("consent").checked = false; // another photo may show another person
   }
 }
 
+$("consent").onchange = () => {
+  const file = state.photo;
+  state.photo = null;
+  if ($("consent").checked) upload(file);
+  else state.photo = file;
+};
 $("photo").onchange = () => upload($("photo").files[0]);
 for (const type of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(type, (event) => {

@@ -258,9 +258,12 @@ def test_a_photo_becomes_the_avatar(server: str, screenshots: Path, tmp_path: Pa
     Image.fromarray(data.astronaut()).save(photo)
     with chromium() as browser:
         page = open_page(browser, server)
+        page.check("#consent")
         page.set_input_files("#photo", words)
         page.wait_for_selector("#notice:not([hidden])", timeout=20_000)
         assert "image" in page.inner_text("#notice")
+        page.wait_for_selector("#consent:not(:checked)")
+        page.check("#consent")
         page.set_input_files("#photo", photo)
         page.wait_for_selector("#avatars label:nth-child(2) input:checked", state="attached")
         choose(page, "sample")

@@ -128,14 +128,29 @@ def test_photos_are_taken_or_refused_in_words(tmp_path: Path, screenshots: Path)
     with background(engine, ServerConfig(upload_mb=1)) as address, chromium() as tab:
         page = open_page(tab, address)
         page.set_input_files("#photo", text)
-        assert notice(page) == "This is not a picture."
+        assert "agrees" in notice(page)
+        page.check("#consent")  # the photo chosen before is sent now
+        page.wait_for_selector("text=This is not a picture.", timeout=10_000)
         save(page, screenshots / "refused_photo.png")
+        page.check("#consent")
         page.set_input_files("#photo", large)
         page.wait_for_selector("text=larger than 1 MB", timeout=10_000)
+        page.wait_for_selector("#consent:not(:checked)")
         page.set_input_files("#photo", photo)
+        page.check("#consent")
         page.wait_for_selector("#avatars label:nth-child(2) input:checked", state="attached")
         assert page.is_hidden("#notice")
         assert page.evaluate("() => vivace.avatar") == engine.avatars[1].id
+        consent = engine.avatars[1].consent
+        assert consent is not None
+        assert consent.statement == page.inner_text("#statement")
+        assert not page.is_checked("#consent"), "another photo may show another person"
+        save(page, screenshots / "own_photo.png")
+        page.hover("#avatars label:nth-child(2)")
+        page.click("#avatars label:nth-child(2) button")
+        page.wait_for_selector("#avatars", state="hidden")
+        assert len(engine.avatars) == 1
+        assert page.evaluate("() => vivace.avatar") == "default"
 
 
 def test_a_token_is_asked_for_and_taken_from_the_address() -> None:
