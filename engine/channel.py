@@ -66,12 +66,17 @@ class Channel(Generic[T]):
             self._waiting = max(0.0, self._waiting - self._duration(item))
             return epoch, item
 
-    def interrupt(self) -> int:
-        """Forget what waits and start a new epoch; returns it."""
+    def interrupt(self, keep: Callable[[T], bool] = lambda _: False) -> int:
+        """Forget what waits and start a new epoch; returns it.
+
+        Args:
+            keep: says which items the interrupt does not concern: they belong to the new epoch.
+        """
         with self._changed:
             self.epoch += 1
-            self._items.clear()
-            self._waiting = 0.0
+            kept = [item for _, item in self._items if keep(item)]
+            self._items = deque((self.epoch, item) for item in kept)
+            self._waiting = sum((self._duration(item) for item in kept), 0.0)
             return self.epoch
 
     def close(self, *, discard: bool = False) -> None:

@@ -73,6 +73,10 @@ class _Overheard:
     chunk: AudioChunk
 
 
+_Item = AudioChunk | _Overheard | None
+"""What reaches the worker; None only wakes it, to shut the mouth after an interrupt."""
+
+
 class Session:
     """A running avatar. Thread-safe.
 
@@ -108,7 +112,7 @@ class Session:
         self._metrics = metrics
         self._on_close = on_close
         self._clock = clock or SystemClock()
-        self._inbox: Channel[AudioChunk | _Overheard] = Channel(inbox_ms, _milliseconds)
+        self._inbox: Channel[_Item] = Channel(inbox_ms, _milliseconds)
         self._told = threading.RLock()
         self._speaker = Framer(RATE, RATE)
         self._speech = SpeechQueue(_LEAD)
@@ -338,9 +342,9 @@ class Session:
 
         A worker that is stuck is not waited for: it ends when whatever holds it lets go.
         """
+        stuck = self._abandoned or self.stuck(self._clock.now())
         self._inbox.close(discard=True)
         if threading.current_thread() is not self._worker:
-            stuck = self._abandoned or self.stuck(self._clock.now())
             self._worker.join(0 if stuck else _JOIN_SECONDS)
             if self._worker.is_alive():
                 self._abandon()
@@ -427,7 +431,7 @@ class Session:
     def _silence(self, forget: bool) -> tuple[Played, list[Event]]:
         """A new epoch. What ``say`` was given and is not begun is forgotten too, or kept."""
         self._interrupted = self._clock.now()
-        position = self.playout.interrupt(self._inbox.interrupt())
+        position = self.playout.interrupt(self._inbox.interrupt(_is_overheard))
         name, played, events = self._markers.cut(position)
         told = {event.fields["utterance"] for event in events}
         begun = self._speech.cut() if forget else self._speech.cut_begun()
@@ -436,6 +440,8 @@ class Session:
         self._own.restart()
         if self._agent:
             self._speech.leap(_LEAP)
+        if not self._paused:
+            self._inbox.send(None)
         turn = self._turn.silence()
         events += [turn] if turn is not None else []
         return Played(name, milliseconds(played), milliseconds(position)), events
@@ -508,6 +514,8 @@ class Session:
             if sent != epoch:
                 epoch = sent
                 self._restart(epoch)
+            if chunk is None:
+                continue
             if isinstance(chunk, _Overheard):
                 for speech in self._pipeline.hear(chunk.chunk):
                     self._overheard(speech)
@@ -518,7 +526,7 @@ class Session:
                     break  # interrupted meanwhile; the next item restarts the stages
                 self._render(motion, epoch)
 
-    def _receive(self) -> tuple[int, AudioChunk | _Overheard] | None:
+    def _receive(self) -> tuple[int, _Item] | None:
         self._busy_since = None
         received = self._inbox.receive()
         self._busy_since = self._clock.now()
@@ -588,6 +596,10 @@ class Session:
         return replace(frame, image=np.asarray(image, np.uint8), planes=None)
 
 
-def _milliseconds(chunk: AudioChunk | _Overheard) -> float:
+def _is_overheard(item: _Item) -> bool:
+    return isinstance(item, _Overheard)
+
+
+def _milliseconds(item: _Item) -> float:
     # What is only listened to takes next to no work.
-    return 0.0 if isinstance(chunk, _Overheard) else 1000 * len(chunk.samples) / chunk.rate
+    return 1000 * len(item.samples) / item.rate if isinstance(item, AudioChunk) else 0.0

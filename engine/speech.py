@@ -178,12 +178,13 @@ class SpeechQueue:
     def stop(self) -> None:
         """Real time does not count until the next ``tick``."""
         self._zero = None
+        self._allowed = 0
 
     def cut(self) -> list[str]:
         """Forget all that waits; names of the utterances that were not complete on the line."""
         names = [utterance.name for utterance in self._queue]
         self._queue.clear()
-        self._waiting = 0
+        self._waiting = self._allowed = 0
         return names
 
     def cut_begun(self) -> list[str]:

@@ -46,6 +46,23 @@ def test_interrupt_forgets_and_tags() -> None:
     assert channel.receive() == (1, 2)
 
 
+def test_what_an_interrupt_does_not_concern_goes_on_in_the_new_epoch() -> None:
+    channel = _channel()
+    for item in range(5):
+        channel.send(item)
+    assert channel.interrupt(lambda item: item % 2 == 1) == 1
+    assert channel.waiting_ms == 20
+    assert [channel.receive(), channel.receive()] == [(1, 1), (1, 3)]
+    assert channel.waiting_ms == 0
+
+
+def test_items_that_take_no_time_are_bounded_too() -> None:
+    channel: Channel[int] = Channel(50, lambda item: 0.0)
+    for item in range(5000):
+        channel.send(item)
+    assert channel.receive() == (0, 5000 - 1024)
+
+
 def test_close_wakes_a_waiting_receiver() -> None:
     channel = _channel()
     got: list[object] = ["nothing"]
