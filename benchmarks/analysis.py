@@ -123,7 +123,9 @@ def last_audible(samples: Float32, threshold: float, block: int = 48) -> int | N
     return (int(audible[-1]) + 1) * block if len(audible) else None
 
 
-def first_move(times: Float64, opening: Float64, after: float, before: float) -> float:
+def first_move(
+    times: Float64, opening: Float64, after: float, before: float, least: float
+) -> float:
     """When a mouth at rest begins to move.
 
     Args:
@@ -131,10 +133,12 @@ def first_move(times: Float64, opening: Float64, after: float, before: float) ->
         opening: gap between the lips, in eye distances.
         after: the earliest moment that counts.
         before: the latest one.
+        least: change of the opening that counts as a movement.
 
     Returns:
-        Time of the first picture whose opening leaves the rest by 0.02, or by four times what it
-        wavers there; NaN if none does. Rest is the half second before ``after``.
+        Time of the first picture whose opening exceeds the one at rest by ``least``, or by four
+        times what it wavers there if that is more; NaN if none does. Rest is the half second before
+        ``after``.
     """
     resting = opening[(times > after - 0.5) & (times <= after)]
     window = (times > after) & (times <= before)
@@ -142,7 +146,7 @@ def first_move(times: Float64, opening: Float64, after: float, before: float) ->
         return float("nan")
     centre = float(np.median(resting))
     wavers = 1.4826 * float(np.median(np.abs(resting - centre)))
-    moved = opening[window] - centre > max(0.02, 4 * wavers)
+    moved = opening[window] - centre > max(least, 4 * wavers)
     return float(times[window][np.argmax(moved)]) if moved.any() else float("nan")
 
 

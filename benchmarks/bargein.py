@@ -22,7 +22,7 @@ from benchmarks.analysis import (
     summary,
 )
 from benchmarks.calls import Part, joined, json_of, pause, until
-from benchmarks.mouth import MouthView, commanded, held
+from benchmarks.mouth import OPEN_SEEN, OPEN_TOLD, MouthView, commanded, complete, held
 from benchmarks.peer import RATE, LoopbackPeer
 from benchmarks.server import Server
 from benchmarks.skew import VIDEO_TICKS
@@ -34,8 +34,6 @@ _REST_S = 1.0
 """After an interrupt the avatar is left alone for so long."""
 _AUDIBLE_DB = 30.0
 """Sound this far below the speech's median counts as silence."""
-_OPEN = 0.03
-"""A gap of the lips beyond the one at rest, in eye distances, that counts as open."""
 AUDIO_P95_MS, MOUTH_P95_MS = 60.0, 200.0
 
 
@@ -71,18 +69,21 @@ def silenced(heard: Heard, interrupts: list[Interrupt], threshold: float) -> Flo
     return np.array(found)
 
 
-def shut(times: Float64, gaps: Float64, interrupts: list[Interrupt]) -> tuple[Float64, int]:
+def shut(
+    times: Float64, gaps: Float64, interrupts: list[Interrupt], least: float
+) -> tuple[Float64, int]:
     """Seconds from each interrupt to a mouth that stays closed, and how many were open then.
 
-    Only mouths that were open in the last picture before count: others have nothing to close.
+    ``least`` beyond the gap at rest is open. Only mouths that were open in the last picture before
+    count: others have nothing to close.
     """
     resting = [gaps[(times > one.until - 0.4) & (times <= one.until)] for one in interrupts]
     rest = float(np.median(np.concatenate(resting))) if resting else 0.0
     found = []
     for one in interrupts:
         before = gaps[times <= one.at]
-        if len(before) and before[-1] > rest + _OPEN:
-            found.append(closes(times, gaps, one.at, one.until, rest + _OPEN) - one.at)
+        if len(before) and before[-1] > rest + least:
+            found.append(closes(times, gaps, one.at, one.until, rest + least) - one.at)
     return np.array(found), len(found)
 
 
@@ -114,15 +115,15 @@ async def run(server: Server, view: MouthView, count: int, bar: tqdm[Any], seed:
         await http.delete(f"{server.url}/sessions/{session}")
     heard = decode(peer.streams["audio"].arrivals)
     quiet = silenced(heard, interrupts, threshold_of(speech))
-    times = np.array([at for at, _, _ in peer.pictures])
     faces = tqdm(peer.pictures, unit="picture", desc="mouths", leave=False)
-    seen, _ = shut(times, np.array([view.gap(face) for _, _, face in faces]), interrupts)
+    gaps = np.array([view.gap(face) for _, _, face in faces])
     came = arrival_by_slot(peer.streams["video"].arrivals, VIDEO_TICKS, last=True)
+    seen, _ = shut(complete(peer.pictures, came), gaps, interrupts, OPEN_SEEN)
     slots = sorted(came)
     told = held(commanded(peer.messages), slots)
     known = ~np.isnan(told)
     arrived = np.array([came[slot] for slot in slots])[known]
-    moved, opened = shut(arrived, told[known], interrupts)
+    moved, opened = shut(arrived, told[known], interrupts, OPEN_TOLD)
     return _part(count, quiet, seen, moved, opened, peer)
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from benchmarks.peer import LoopbackPeer
 
 FIRST_PICTURE_S = 20.0
+_POLL_S = 0.02
 PLAYOUT = ("slots", "missed", "silence", "held", "repeated", "late", "skipped", "jumped")
 
 
@@ -45,7 +46,7 @@ async def until(condition: Callable[[], Any], seconds: float, what: str) -> None
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what} within {seconds:.0f} s")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(_POLL_S)
 
 
 async def pause(seconds: float, bar: tqdm[Any] | None = None) -> None:

@@ -19,7 +19,7 @@ from benchmarks.analysis import (
     summary,
 )
 from benchmarks.calls import Part, joined, pause
-from benchmarks.mouth import MouthView, commanded, held
+from benchmarks.mouth import OPEN_SEEN, OPEN_TOLD, MouthView, commanded, complete, held
 from benchmarks.peer import RATE, LoopbackPeer, Voice
 from benchmarks.server import Server
 from benchmarks.skew import OPUS_SAMPLES, VIDEO_TICKS
@@ -35,8 +35,8 @@ class Answers:
     """Seconds from each syllable to what it caused; NaN where nothing was seen.
 
     Args:
-        pixels: first decoded picture whose lips are seen to move.
-        motion: arrival of the first picture whose lips were commanded to move.
+        pixels: the first picture whose lips are seen to move has come.
+        motion: the first picture whose lips were commanded to move has come.
         sound: its first sample may be played.
     """
 
@@ -54,15 +54,15 @@ def answers(
     Args:
         spoken: the syllables.
         said_at: when each was spoken.
-        pictures: times of decoded pictures, and the lip gaps seen in them.
-        motion: arrival times of pictures, and the lip gaps commanded for them.
+        pictures: when pictures came, and the lip gaps seen in them.
+        motion: when pictures came, and the lip gaps commanded for them.
         heard: received sound.
     """
     rows = []
     for at, syllable in zip(said_at, spoken.syllables, strict=True):
         until = at + _PATIENCE_S
-        seen = first_move(*pictures, at, until)
-        told = first_move(*motion, at, until)
+        seen = first_move(*pictures, at, until, OPEN_SEEN)
+        told = first_move(*motion, at, until, OPEN_TOLD)
         rows.append((seen - at, told - at, _heard_at(heard, syllable, at, until) - at))
     return Answers(*np.array(rows, float).reshape(-1, 3).T)
 
@@ -85,10 +85,10 @@ async def run(server: Server, view: MouthView, count: int, bar: tqdm[Any], seed:
         async with joined(peer):
             await pause(len(spoken.samples) / RATE, bar)
     said_at = np.array([voice.captured(sample) for sample in spoken.begins])
-    seen = np.array([at for at, _, _ in peer.pictures])
     faces = tqdm(peer.pictures, unit="picture", desc="mouths", leave=False)
     gaps = np.array([view.gap(face) for _, _, face in faces])
     came = arrival_by_slot(peer.streams["video"].arrivals, VIDEO_TICKS, last=True)
+    seen = complete(peer.pictures, came)
     slots = sorted(came)
     told = held(commanded(peer.messages), slots)
     known = ~np.isnan(told)

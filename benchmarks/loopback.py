@@ -6,10 +6,10 @@ stops.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import uvloop
 from tqdm import tqdm
 
 from benchmarks import bargein, clicks, connect, lossy, report, talk
-from benchmarks.calls import Part
+from benchmarks.calls import Part, until
 from benchmarks.mouth import MouthView
 from benchmarks.report import Result, machine
 from benchmarks.server import Server
 
 PARTS = ("talk", "clicks", "bargein", "connect", "overload", "loss", "narrow")
 _NETWORKS = {"loss": "5 % loss, 50 ms jitter", "narrow": "300 kbit/s, then lifted"}
+_FREE_S = 20.0
 SETTINGS = ("server.sessions=1",)
 """One session is what the promises are about; it also makes the next one too many."""
 
@@ -68,7 +69,8 @@ def run(
                 "loss": lambda: lossy.loss(server, seconds, bar),
                 "narrow": lambda: lossy.narrow(server, 1.5 * seconds, bar),
             }
-            found = uvloop.run(_all({name: work[name] for name in wanted}, bar))
+            chosen = {name: work[name] for name in wanted}
+            found = uvloop.run(_all(chosen, bar, lambda: _free(server)))
             started, said = server.start_s, _problems(server.said)
     total = Part(figures={"start_s": round(started, 2)})
     for part in found:
@@ -88,8 +90,16 @@ def run(
     )  # fmt: skip
 
 
-async def _all(work: dict[str, Callable[[], Awaitable[Part]]], bar: tqdm[Any]) -> list[Part]:
-    """One after the other; a part that cannot be measured fails, and the others go on."""
+async def _all(
+    work: dict[str, Callable[[], Awaitable[Part]]], bar: tqdm[Any], free: Callable[[], bool]
+) -> list[Part]:
+    """One after the other; a part that cannot be measured fails, and the others go on.
+
+    Args:
+        work: parts by name.
+        bar: shows which one it is.
+        free: whether the last part's sessions are gone.
+    """
     found = []
     for name, measure in work.items():
         bar.set_description(name)
@@ -98,8 +108,15 @@ async def _all(work: dict[str, Callable[[], Awaitable[Part]]], bar: tqdm[Any]) -
         except (TimeoutError, OSError, KeyError, aiohttp.ClientError) as error:
             why = f"{name} was not measured: {error or type(error).__name__}"
             found.append(Part(failures=[why]))
-        await asyncio.sleep(1.0)
+        with suppress(TimeoutError):
+            await until(free, _FREE_S, "a free place")
     return found
+
+
+def _free(server: Server) -> bool:
+    with suppress(OSError):
+        return server.scrape()["avatar_sessions"] == 0
+    return False
 
 
 def _bar() -> tqdm[Any]:

@@ -30,7 +30,7 @@ _LIVE_SHOWN = 0.5
 async def loss(server: Server, seconds: float, bar: tqdm[Any]) -> Part:
     """5 % loss and 50 ms of jitter, both ways."""
     async with aiohttp.ClientSession() as http:
-        peer = LoopbackPeer(http, server.url, Voice(talk(), loop=True), keep=False, tap=True)
+        peer = _peer(http, server)
         async with joined(peer):
             await pause(_SETTLE_S)
             wires = impair(peer.pc, LOSSY)
@@ -58,7 +58,7 @@ async def loss(server: Server, seconds: float, bar: tqdm[Any]) -> Part:
 async def narrow(server: Server, seconds: float, bar: tqdm[Any]) -> Part:
     """300 kbit/s for a while, then the limit is lifted."""
     async with aiohttp.ClientSession() as http:
-        peer = LoopbackPeer(http, server.url, Voice(talk(), loop=True), keep=False, tap=True)
+        peer = _peer(http, server)
         async with joined(peer):
             await pause(2 * _SETTLE_S, bar)
             moments = [time.monotonic()]
@@ -93,6 +93,11 @@ async def narrow(server: Server, seconds: float, bar: tqdm[Any]) -> Part:
     if part.figures["narrow_kbps_recovered"] < 1.2 * part.figures["narrow_kbps_limited"]:
         part.failures.append("300 kbit/s: the bitrate does not recover when the limit is lifted")
     return part
+
+
+def _peer(http: aiohttp.ClientSession, server: Server) -> LoopbackPeer:
+    voice = Voice(talk(), loop=True)
+    return LoopbackPeer(http, server.url, voice, keep=False, tap=True, patient=True)
 
 
 def share(shown: Sequence[float], begin: float, end: float) -> float:

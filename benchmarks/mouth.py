@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import av
@@ -16,6 +16,12 @@ from engine.face.portrait import SIZE, prepare_portrait
 from engine.face.rig import Rig
 from engine.face.topology import MOUTH_CENTRE
 from engine.media import UInt8
+
+OPEN_SEEN = 0.05
+"""A gap beyond the one at rest that counts as open in pixels. The landmarker wavers by up to 0.04
+at rest; while somebody speaks the gap is 0.15 to 0.25."""
+OPEN_TOLD = 0.03
+"""The same, of what is commanded, which does not waver."""
 
 
 class MouthView:
@@ -53,6 +59,21 @@ def commanded(messages: Iterable[Mapping[str, Any]]) -> dict[int, float]:
         for message in messages
         if message["type"] == "motion"
     }
+
+
+def complete(
+    pictures: Sequence[tuple[float, int, Any]], came: Mapping[int, float]
+) -> NDArray[np.float64]:
+    """When each decoded picture's last packet had come.
+
+    aiortc gives a picture to its decoder when the next one begins, 40 ms later: that is the
+    receiver's jitter buffer and not the server's doing.
+
+    Args:
+        pictures: decoded: when, slot, what.
+        came: arrival of every slot's last packet.
+    """
+    return np.array([came.get(slot, at) for at, slot, _ in pictures])
 
 
 def held(opening: Mapping[int, float], slots: Iterable[int]) -> NDArray[np.float64]:

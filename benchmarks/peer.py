@@ -24,6 +24,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 
+from benchmarks.patience import make_patient
 from engine.media import Float32
 from engine.transport.tracks import audio_frame
 
@@ -125,6 +126,7 @@ class LoopbackPeer:
         keep: keep pictures and sound; else only when they came.
         look: what to keep of a picture instead of all of it.
         tap: also note every packet as it comes and goes.
+        patient: ask for lost packets as browsers do, not as aiortc does.
     """
 
     def __init__(
@@ -137,9 +139,10 @@ class LoopbackPeer:
         keep: bool = True,
         look: Callable[[av.VideoFrame], np.ndarray[Any, Any]] | None = None,
         tap: bool = False,
+        patient: bool = False,
     ) -> None:
         self._http, self._base, self._keep = http, base, keep
-        self._look, self._tap = look, tap
+        self._look, self._tap, self._patient = look, tap, patient
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.pictures: list[tuple[float, int, np.ndarray[Any, Any]]] = []
         self.sounds: list[tuple[float, int, Float32]] = []
@@ -212,8 +215,10 @@ class LoopbackPeer:
         self.messages.append({**json.loads(text), "at": time.monotonic()})
 
     def _on_track(self, track: MediaStreamTrack) -> None:
+        receiver = next(r for r in self.pc.getReceivers() if r.track is track)
+        if self._patient and track.kind == "video":
+            self._tasks.append(make_patient(receiver))
         if self._tap:
-            receiver = next(r for r in self.pc.getReceivers() if r.track is track)
             _watch_arrivals(receiver, self.streams[track.kind], track.kind == "audio")
         record = self._record_sound if track.kind == "audio" else self._record_picture
         self._tasks.append(asyncio.ensure_future(record(track)))
