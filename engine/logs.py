@@ -58,7 +58,7 @@ class JsonFormatter(logging.Formatter):
             if name not in _KNOWN and name not in fields:
                 fields[name] = value if isinstance(value, int | float | bool) else str(value)
         if "session" in fields:
-            fields["session"] = fields["session"][:6]
+            fields["session"] = str(fields["session"])[:6]
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
         return json.dumps(fields)
