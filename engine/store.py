@@ -38,6 +38,8 @@ PREPARATION = 1
 """Raised whenever the same photo would be prepared differently: older entries are not offered."""
 _ID = re.compile(r"[0-9a-z]{32}")
 _ENTRY, _AVATAR, _PICTURE, _SALT = "entry.json", "avatar.npz", "picture.jpg", ".salt"
+_ABANDONED_SECONDS = 3600.0
+"""What is being built for longer, nobody builds: another server may share the folder."""
 _MAX_ENTRY_BYTES = 64 * 1024
 _MAX_FILE_BYTES = 256 * 2**20
 
@@ -120,7 +122,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 class AvatarStore:
-    """Avatars in a folder. Thread-safe; one process at a time.
+    """Avatars in a folder. Thread-safe; another process's show after a restart.
 
     Args:
         folder: created with the first avatar.
@@ -325,7 +327,8 @@ class AvatarStore:
             return
         for path in self._folder.iterdir():
             if path.name.startswith(".") and path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)  # a crash left it
+                if path.stat().st_mtime < self._now() - _ABANDONED_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)  # a crash left it
             elif _ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 try:
                     found.append((path.stat().st_mtime, _read_record(path)))

@@ -5,14 +5,16 @@ pixels over pipes; where the system allows it, it has bounded memory and time, c
 nor socket, and runs as nobody. It is started with the first photo, serves one after the other, and
 is replaced when it dies or takes too long.
 
-Messages, little-endian: request ``u32 length, bytes``; answer ``u8 0, u32 height, u32 width, RGB``
-or ``u8 1, u8 length, reason, u16 length, sentence`` (UTF-8).
+Messages, little-endian: at the start ``u8 length, what could not be taken away``; request
+``u32 length, bytes``; answer ``u8 0, u32 height, u32 width, RGB`` or ``u8 1, u8 length, reason,
+u16 length, sentence`` (UTF-8).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import struct
 import subprocess
@@ -27,12 +29,15 @@ from engine.errors import PortraitError
 from engine.face.picture import DAMAGED, MAX_PIXELS, check_upload, read_upload
 from engine.media import UInt8
 
+log = logging.getLogger(__name__)
+
 SECONDS = 10.0
 """A 40-megapixel photo takes about one; what takes ten is made to take long."""
 MEMORY = 2 * 2**30
 """Address space of the child. 40 megapixels with transparency need 0.8 GiB."""
-CPU_SECONDS = 600
-"""Over the child's life; it is replaced then."""
+PHOTOS = 200
+"""After so many the child is replaced: what one left behind in it does not stay for ever."""
+CPU_SECONDS = round(PHOTOS * SECONDS)
 _NOBODY = 65534
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
 _PR_SET_NO_NEW_PRIVS = 38
@@ -49,6 +54,7 @@ class Intake:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._served = 0
         self.restarts = 0
 
     @property
@@ -66,11 +72,14 @@ class Intake:
         check_upload(photo)
         with self._lock:
             child = self._running()
+            assert child.stdin is not None
+            assert child.stdout is not None
             timer = threading.Timer(self._seconds, child.kill)  # ends one that is stopped as well
             timer.start()
             try:
-                assert child.stdin is not None
-                assert child.stdout is not None
+                if not self._served:
+                    _greet(child.stdout)
+                self._served += 1
                 child.stdin.write(struct.pack("<I", len(photo)) + photo)
                 child.stdin.flush()
                 return _read_answer(child.stdout)
@@ -86,19 +95,25 @@ class Intake:
                 timer.cancel()
 
     def close(self) -> None:
-        """End the child."""
+        """End the child, whatever it is doing."""
+        if child := self._child:
+            child.kill()  # whoever waits for it lets go of the lock
         with self._lock:
             self._end()
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._child is None or self._child.poll() is not None:
+        worn = self._served >= PHOTOS
+        if self._child is None or worn or self._child.poll() is not None:
             self._end()
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "engine.face.intake"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
                 env=_environment(),
+                start_new_session=True,  # what a terminal tells the server is not meant for it
             )
+            self._served = 0
         return self._child
 
     def _end(self) -> None:
@@ -118,6 +133,11 @@ def _environment() -> dict[str, str]:
     kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
     own = {name: os.environ[name] for name in kept if name in os.environ}
     return own | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+
+
+def _greet(pipe: IO[bytes]) -> None:
+    if left := _exactly(pipe, _exactly(pipe, 1)[0]).decode():
+        log.warning("the photo decoder could not be confined by this system in: %s", left)
 
 
 def _read_answer(pipe: IO[bytes]) -> UInt8:
@@ -194,11 +214,10 @@ def _confine() -> list[str]:
 
 def main() -> None:
     """Serve the pipe on standard input until it ends."""
-    left = _confine()
-    if left:
-        sys.stderr.write(f"photo decoder: not confined by this system: {', '.join(left)}\n")
-        sys.stderr.flush()
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    left = ", ".join(_confine()).encode()
+    answers.write(struct.pack("<B", len(left)) + left)
+    answers.flush()
     while len(head := requests.read(4)) == 4:
         (length,) = struct.unpack("<I", head)
         answers.write(_answer(requests.read(length)))

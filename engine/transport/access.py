@@ -82,7 +82,7 @@ def guard(config: ServerConfig, token: str, clock: Clock | None = None) -> Middl
             # A name that was made to point here (DNS rebinding).
             return refusal(403, "forbidden", "This server answers to localhost only.")
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin and urlsplit(origin).netloc != request.host and origin not in config.origins:
+        if origin and _place(origin) != request.host and origin not in config.origins:
             return refusal(403, "forbidden", "Pages from elsewhere may not use this server.")
         if _is_preflight(request):  # asked by the browser itself, without the page's token
             return web.Response(status=204)
@@ -156,8 +156,19 @@ def _slower(seconds: int, why: str) -> web.Response:
     return refusal(429, "too_many", f"{why} Wait {seconds} s.", **retry)
 
 
+def _place(origin: str) -> str:
+    """Host and port of an origin; empty where there are none (``null``, nonsense)."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
 def _name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or ""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_open(path: str) -> bool:
@@ -165,5 +176,7 @@ def _is_open(path: str) -> bool:
 
 
 def _has_token(request: web.Request, token: str) -> bool:
-    given = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ").strip()
-    return hmac.compare_digest(given.encode(), token.encode())
+    scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    # What was no UTF-8 arrives as lone surrogates.
+    same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
+    return same and scheme.lower() == "bearer"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from engine.app import Engine
 
 _WAITING_PHOTOS = 4
+_ARRIVING_PHOTOS = 16
+"""Their bytes are in memory."""
 _BODY_SECONDS = 60.0
 """20 MB in this time are 2.7 Mbit/s; who is slower holds a place for nothing."""
 _MAX_TEXT = {"consent": 1000, "subject": 200, "name": 80}
@@ -51,6 +53,7 @@ class AvatarRoutes:
         # One photo at a time, and not in the threads that encode.
         self._photos = ThreadPoolExecutor(1, "photo")
         self._photos_waiting = 0
+        self._photos_arriving = 0
 
     def routes(self) -> list[web.RouteDef]:
         """What answers where."""
@@ -126,11 +129,16 @@ class AvatarRoutes:
         if not self._engine.ready:
             starting = {"Retry-After": "2"}
             raise _Refused(refusal(503, "starting", "The engine is starting.", **starting))
+        if self._photos_arriving >= _ARRIVING_PHOTOS:
+            raise _Refused(_overloaded())
+        self._photos_arriving += 1
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 photo, texts = await self._read(request)
         except TimeoutError:
             raise _Refused(refusal(408, "too_slow", "The photo took too long to come.")) from None
+        finally:
+            self._photos_arriving -= 1
         declared = _declared(texts)
         if not declared.statement and consent_needed(self._config):
             raise _Refused(_no_consent())
@@ -138,8 +146,7 @@ class AvatarRoutes:
 
     async def _prepare(self, photo: bytes, declared: Declared) -> Record:
         if self._photos_waiting >= _WAITING_PHOTOS:
-            wait = {"Retry-After": "5"}
-            raise _Refused(refusal(503, "overloaded", "Too many photos at once.", **wait))
+            raise _Refused(_overloaded())
         self._photos_waiting += 1
         try:
             loop = asyncio.get_running_loop()
@@ -220,6 +227,10 @@ def _when(seconds: float) -> str:
 
 def _unknown() -> web.Response:
     return refusal(404, "no_avatar", "This avatar is not known here (any more).")
+
+
+def _overloaded() -> web.Response:
+    return refusal(503, "overloaded", "Too many photos at once.", **{"Retry-After": "5"})
 
 
 def _bad_field(message: str) -> web.Response:

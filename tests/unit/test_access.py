@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from engine.clock import ManualClock
 from engine.config import ServerConfig
@@ -21,6 +22,8 @@ from engine.transport.access import (
     is_loopback,
     refusal,
 )
+from tests.e2e.conftest import serving
+from tests.e2e.testcard import CardEngine
 
 PAGE = "https://page.example"
 SECRET = "a secret"  # noqa: S105
@@ -131,6 +134,61 @@ def test_guessing_tokens_ends_soon() -> None:
             for _ in range(50):  # nobody guesses without a token: a page that has none yet
                 assert (await http.get("/avatars")).status == 401
             assert (await http.get("/avatars", headers=right)).status == 200
+
+    asyncio.run(scenario())
+
+
+def test_odd_headers_are_refused_not_stumbled_over() -> None:
+    async def scenario() -> None:
+        async with _client(ServerConfig(), SECRET) as http:
+            for token in (
+                "Bearer",
+                "Bearer  ",
+                "Bearer \xff\xfe",
+                f"Basic {SECRET}",
+                SECRET,
+                "\x80",
+            ):
+                response = await http.get("/avatars", headers={"Authorization": token})
+                assert response.status == 401, token
+            lower = {"Authorization": f"bearer {SECRET}"}
+            assert (await http.get("/avatars", headers=lower)).status == 200
+        async with _client(ServerConfig()) as http:
+            for origin in ("http://[", "null", "://", "http://", "http://[::1", "x" * 5000):
+                assert (await http.get("/avatars", headers={"Origin": origin})).status == 403
+            for host in ("[", "[::1", "evil.example:80", "127.0.0.1.evil.example", "@localhost@x"):
+                assert (await http.get("/avatars", headers={"Host": host})).status in (400, 403)
+            for host in ("localhost:1", "[::1]:80", "127.0.0.1"):
+                assert (await http.get("/avatars", headers={"Host": host})).status == 200
+
+    asyncio.run(scenario())
+
+
+def test_raw_bytes_in_the_token() -> None:
+    """Header bytes that are no UTF-8, which clients of aiohttp cannot send."""
+
+    async def scenario() -> bytes:
+        async with _client(ServerConfig(), SECRET) as http:
+            assert http.port is not None
+            reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+            writer.write(b"GET /avatars HTTP/1.1\r\nHost: localhost\r\n")
+            writer.write(b"Authorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    assert asyncio.run(scenario()).startswith(b"HTTP/1.1 401")
+
+
+def test_files_beside_the_page_are_out_of_reach() -> None:
+    async def scenario() -> None:
+        async with serving(CardEngine()) as (base, http):
+            for path in (
+                "../connection.js", "..%2f..%2fpyproject.toml", "%2e%2e/%2e%2e/pyproject.toml",
+                "..%5c..%5cpyproject.toml", "%2fetc%2fpasswd", "client.js%00.css", "",
+            ):  # fmt: skip
+                async with http.get(URL(f"{base}/static/{path}", encoded=True)) as response:
+                    assert response.status in (400, 403, 404), path
 
     asyncio.run(scenario())
 

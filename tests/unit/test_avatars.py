@@ -45,7 +45,7 @@ class Watch:
     """A calendar that moves by a second whenever somebody looks."""
 
     def __init__(self) -> None:
-        self.time = 1000.0
+        self.time = 100_000.0
 
     def __call__(self) -> float:
         """Seconds since 1970."""
@@ -246,11 +246,13 @@ def test_what_a_crash_left_is_cleared_and_foreign_things_stay(
     half = tmp_path / f".{made}.1234"
     half.mkdir()
     (half / "avatar.npz").write_bytes(b"half")
+    os.utime(half, (1, 1))
+    (tmp_path / f".{made}.5678").mkdir()  # another server is at it right now
     (tmp_path / "holiday.txt").write_text("mine")
     (tmp_path / ("a" * 32)).symlink_to(tmp_path / made)
     again = opened(tmp_path)
     assert [record.id for record in again.records] == [made]
-    assert names(tmp_path) == {made, "holiday.txt", "a" * 32}
+    assert names(tmp_path) == {made, f".{made}.5678", "holiday.txt", "a" * 32}
 
 
 def test_failing_writes_leave_no_half_avatar(

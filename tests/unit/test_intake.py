@@ -322,6 +322,51 @@ def test_killed_or_frozen_over_a_photo(number: signal.Signals) -> None:
 
 
 @linux
+def test_closing_does_not_wait_for_a_photo_in_the_middle() -> None:
+    intake = Intake(seconds=600)
+    intake.decode(encoded(colours()))
+    assert intake.pid is not None
+    os.kill(intake.pid, signal.SIGSTOP)
+    refused: list[str] = []
+
+    def decode() -> None:
+        try:
+            intake.decode(encoded(colours()))
+        except PortraitError as error:
+            refused.append(error.reason)
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    time.sleep(0.1)
+    intake.close()
+    thread.join(20)
+    assert refused == ["undecodable"]
+    assert intake.pid is None
+
+
+def test_a_worn_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.face.intake.PHOTOS", 2)
+    intake = Intake()
+    try:
+        pids = []
+        for _ in range(5):
+            assert looks_right(intake.decode(encoded(colours())))
+            pids.append(intake.pid)
+        assert len(set(pids)) == 3
+        assert intake.restarts == 0
+    finally:
+        intake.close()
+
+
+@linux
+def test_what_the_system_cannot_take_away_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    from engine.face.intake import _greet
+
+    _greet(io.BytesIO(b"\x07network"))
+    assert "network" in caplog.text
+
+
+@linux
 def test_a_process_that_dies_leaves_no_descriptors() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
