@@ -249,11 +249,11 @@ class Playout:
         """
         with self._lock:
             missed = self._tick(now)
+            if self._cut is not None and self._next >= self._cut[0]:
+                self._drop_quiet(self._cut[1])
             if missed and self._playing:
                 self._jump(missed)
             self._jump_to_depth(self._max_depth + 2 * SLOT_SAMPLES)
-            if self._cut is not None and self._next >= self._cut[0]:
-                self._drop_quiet(self._cut[1])
             slot = self._content() if self._may_play() else self._silent()
             self._since += 1
             self._sounding = not slot.silence
@@ -356,15 +356,13 @@ class Playout:
             self._playing = self._waited > self._slack.margin or self._depth() >= self._max_depth
             return self._playing
         # A newer frame says that this one will not come: waiting would be in vain.
-        if index in self._omitted or any(pts >= index for pts in self._frames):
+        ready = index in self._omitted or any(pts >= index for pts in self._frames)
+        if ready or self._depth() >= self._max_depth:
             return True
-        if self._depth() >= self._max_depth:
-            return True
-        if self._hurried:
-            return False
-        self._held = True
-        self._stats.held += 1
-        self._slack.missed()
+        if not self._hurried:
+            self._held = True
+            self._stats.held += 1
+            self._slack.missed()
         return False
 
     def _content(self) -> Slot:

@@ -22,6 +22,7 @@ from engine.face.analysis import FaceAnalyser
 from engine.face.portrait import prepare_portrait
 from engine.media import FPS, SAMPLE_RATE, AudioChunk, FeatureFrame, MotionFrame, VideoFrame
 from engine.motion.idle import Idle
+from engine.motion.settle import Settle
 from engine.motion.window import MotionWindow
 from engine.render.avatar import Avatar
 from engine.render.renderer import Renderer
@@ -89,6 +90,7 @@ STAGES: dict[str, Case] = {
     "motion, quality": Case(lambda: _window(5, 3), _features),
     "motion, ahead": Case(lambda: _window(8, 0), _features),
     "idle": Case(lambda: Idle(0), _motions),
+    "settle": Case(Settle, _motions),
     "render": Case(lambda: Renderer(RENDER, _avatar()), lambda: _motions()[:8]),
     "sound to motion": Case(_whole, lambda: _sound(48_000)),
 }
