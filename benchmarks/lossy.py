@@ -97,7 +97,7 @@ async def narrow(server: Server, seconds: float, bar: tqdm[Any]) -> Part:
 
 def _peer(http: aiohttp.ClientSession, server: Server) -> LoopbackPeer:
     voice = Voice(talk(), loop=True)
-    return LoopbackPeer(http, server.url, voice, keep=False, tap=True, patient=True)
+    return LoopbackPeer(http, server.url, voice, keep=False, tap=True, patient=True, motion=False)
 
 
 def share(shown: Sequence[float], begin: float, end: float) -> float:
