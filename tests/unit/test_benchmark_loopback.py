@@ -240,6 +240,8 @@ def test_lost_packets_are_told_from_those_never_sent() -> None:
 def test_frames_freezes_and_bitrate_are_counted_within_their_time() -> None:
     shown = [(n + 0.5) / 25 for n in range(100)]
     assert lossy.share(shown, -0.001, 2.0) == pytest.approx(1.0, abs=0.01)
+    burst = [at for at in shown if not 1 < at < 2] + [2.5] * 25
+    assert lossy.share(burst, 0.0, 4.0) == 0.75
     assert lossy.rate(shown, 0, 3) == [25, 25, 25]
     assert longest_gap([1.0, 1.1, 2.5], 0.9, 3.0) == pytest.approx(1.4)
     assert longest_gap([], 0.0, 3.0) == 3.0
