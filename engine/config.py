@@ -23,6 +23,9 @@ CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 TOKEN_VARIABLE = "VIVACE_TOKEN"  # noqa: S105 - the variable's name, not a secret
 
 
+TURN_USER, TURN_PASSWORD = "VIVACE_TURN_USER", "VIVACE_TURN_PASSWORD"
+
+
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
         raise ConfigError(sentence)
@@ -178,7 +181,10 @@ class ServerConfig:
     tls_key: str = ""
     """PEM key."""
     ice_servers: tuple[str, ...] = ()
-    """STUN or TURN URLs; none are asked by default."""
+    """STUN or TURN URLs; none are asked by default. TURN's credentials: VIVACE_TURN_USER and
+    VIVACE_TURN_PASSWORD in the environment."""
+    udp_ports: str = ""
+    """Ports of media, "40000-40100", for a firewall: two or more a session; empty: any."""
     upload_mb: int = 20
     """Largest photo accepted, in megabytes."""
     data: str = ""
@@ -214,6 +220,10 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.port <= 65535, f"server.port is {self.port}; 0 to 65535")
+        _require(
+            not self.udp_ports or bool(self.udp_port_range),
+            f"server.udp_ports is '{self.udp_ports}'; FIRST-LAST, within 1024 to 65535",
+        )
         _require(self.sessions >= 0, f"server.sessions is {self.sessions}; 0 or more")
         _require(
             not (self.tls_self_signed and self.tls_cert),
@@ -232,6 +242,15 @@ class ServerConfig:
             bool(self.tls_cert) == bool(self.tls_key),
             "server.tls_cert and server.tls_key go together; give both or neither",
         )
+
+    @property
+    def udp_port_range(self) -> range:
+        """Ports of media; empty for any."""
+        first, dash, last = self.udp_ports.partition("-")
+        if not (dash and first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+            return range(0)
+        ports = range(int(first), int(last) + 1)
+        return ports if ports.start >= 1024 and ports.stop <= 65536 else range(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from engine.config import EngineConfig, load_config, token
+from engine.config import TURN_PASSWORD, EngineConfig, load_config, token
 from engine.errors import EngineError
 from engine.logs import FORMATS, configure
 
@@ -71,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the server; returns the exit code."""
     try:
         config, options = read_options(argv)
-        configure(options.log_level, options.log_format, [token()])
+        configure(
+            options.log_level, options.log_format, [token(), os.environ.get(TURN_PASSWORD, "")]
+        )
         # Heavy imports come after the arguments, so that --help answers at once.
         from engine.transport.signaling import serve
 

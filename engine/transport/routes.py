@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiortc import RTCIceServer
 
 from engine.clock import SystemClock
 from engine.config import ServerConfig
@@ -17,6 +16,7 @@ from engine.transport.access import Handler, allow_origins, guard, is_loopback
 from engine.transport.avatars import AvatarRoutes
 from engine.transport.hooks import and_loopback, install, only_loopback
 from engine.transport.live import LiveOptions
+from engine.transport.network import ice_json, ice_servers
 from engine.transport.problems import problems
 from engine.transport.registry import LiveSessions
 from engine.transport.sessions import SessionRoutes
@@ -96,8 +96,7 @@ class Pages:
 
     async def ice(self, _request: web.Request) -> web.StreamResponse:
         """``{iceServers}`` for the browser's own connection: the same ones as the server's."""
-        servers = [{"urls": url} for url in self._config.ice_servers]
-        return web.json_response({"iceServers": servers})
+        return web.json_response({"iceServers": ice_json(ice_servers(self._config))})
 
 
 @web.middleware
@@ -123,8 +122,7 @@ def create_app(engine: Engine, config: ServerConfig, token: str = "") -> web.App
     )
     app.on_response_prepare.append(allow_origins(config))
     clock = SystemClock()
-    servers = tuple(RTCIceServer(urls=url) for url in config.ice_servers)
-    peers = PeerOptions(servers, config.lost_peer_s)
+    peers = PeerOptions(ice_servers(config), config.lost_peer_s)
     options = LiveOptions(grace=config.grace_s, ttl=config.ttl_s)
     lives = app[LIVES] = LiveSessions(engine, clock, options, engine.metrics.registry)
     app.add_routes(openapi.routes())

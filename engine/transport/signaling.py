@@ -16,6 +16,7 @@ from engine.app import Engine
 from engine.config import EngineConfig, ServerConfig, token
 from engine.errors import ConfigError
 from engine.transport.access import check_exposure
+from engine.transport.network import within_ports
 from engine.transport.routes import LIVES, create_app
 from engine.transport.tls import tls_context
 
@@ -36,16 +37,18 @@ def serve(config: EngineConfig) -> None:
     logging.getLogger("aioice").setLevel(logging.WARNING)  # several lines per candidate pair
     secret = token()
     check_exposure(config.server, secret)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(
+        loop_factory=within_ports(_loop_factory(), config.server.udp_port_range)
+    ) as runner:
         runner.run(_serve(config, secret))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     if sys.platform == "win32":
-        return asyncio.new_event_loop
+        return asyncio.ProactorEventLoop
     import uvloop
 
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.Loop
     return factory
 
 

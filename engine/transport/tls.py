@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioice.ice import get_host_addresses
+import ifaddr
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -91,7 +91,12 @@ def own_names(host: str) -> list[str]:
     names = {"localhost", "127.0.0.1", "::1", host, machine}
     if "." not in machine:
         names.add(f"{machine}.local")  # what multicast DNS calls it
-    names.update(get_host_addresses(use_ipv4=True, use_ipv6=True))
+    for adapter in ifaddr.get_adapters():
+        for found in adapter.ips:
+            if isinstance(found.ip, str):
+                names.add(found.ip)
+            elif not ipaddress.ip_address(found.ip[0]).is_link_local:  # those need a zone
+                names.add(found.ip[0])
     return sorted(name for name in names if name and not _is_unspecified(name))
 
 
