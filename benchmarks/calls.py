@@ -96,3 +96,10 @@ def on_time(counted: Mapping[str, float]) -> float:
     due = counted["slots"] + counted["missed"]
     good = counted["slots"] - counted["silence"] - counted["repeated"] - counted["late"]
     return max(0.0, good) / due if due else 0.0
+
+
+def kept(counted: Mapping[str, float]) -> float:
+    """Share of the slots due that lost nothing; silence counts as good where nobody speaks."""
+    due = counted["slots"] + counted["missed"]
+    good = counted["slots"] - counted["held"] - counted["repeated"] - counted["late"]
+    return max(0.0, good) / due if due else 0.0

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.analysis import growth, slope
-from benchmarks.calls import joined, on_time, spent
+from benchmarks.calls import joined, kept, spent
 from benchmarks.guests import Guests, vitality
 from benchmarks.peer import LoopbackPeer, Voice
 from benchmarks.report import Result, machine
@@ -154,7 +154,7 @@ async def _soak(server: Server, minutes: float) -> Any:
             await asyncio.wait(tasks[2:], return_when=asyncio.FIRST_COMPLETED)
             if visits.done():
                 visits.result()
-            share = on_time(spent(counted, server.scrape())) if server.alive else 0.0
+            share = kept(spent(counted, server.scrape())) if server.alive else 0.0
         finally:
             for task in tasks:
                 task.cancel()
@@ -205,7 +205,7 @@ def _result(
         "sessions_lost": lost + guests.lost,
         "requests_failed": sum(guests.errors.values()),
         "skew_slope_ms_per_min": round(slope(*skew)[0], 4),
-        "slots_on_time": round(share, 5),
+        "slots_kept": round(share, 5),
         **{f"visits_{name}": guests.did[name] for name in sorted(guests.did)},
     }
     if skew[1]:
