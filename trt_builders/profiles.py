@@ -38,5 +38,9 @@ def artifact_name(network: str, batch: int = 1, precision: str = "fp32", opset: 
 
 
 def served(config: EngineConfig) -> tuple[str, ...]:
-    """Networks that a configured server runs and that are worth compiling."""
-    return f"cmdt_k{config.motion.steps}", config.render.network
+    """Networks that a configured server runs and that are worth compiling.
+
+    Motion in one step is what sessions that cannot keep up fall back to (``engine.ladder``).
+    """
+    names = (f"cmdt_k{config.motion.steps}", "cmdt_k1", config.render.network)
+    return tuple(dict.fromkeys(names))

@@ -216,5 +216,5 @@ def test_an_engine_serves_through_a_batcher() -> None:
     engine.start()
     text = engine.metrics.exposition().decode()
     assert 'avatar_batch_items_total{lane="render"} 51.0' in text, "1 at rest, 50 to warm up"
-    assert 'avatar_backend_fallback_total{from="tensorrt",reason="no_gpu"} 3.0' in text
+    assert 'avatar_backend_fallback_total{from="tensorrt",reason="no_gpu"} 4.0' in text
     engine.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from engine.audio.framer import Framer
 from engine.audio.resample import Resampler
 from engine.audio.vad import SileroVad
 from engine.clock import ManualClock
-from engine.config import MotionConfig, RuntimeConfig
+from engine.config import EngineConfig, MotionConfig, RuntimeConfig
 from engine.face.rig import Rig
 from engine.media import AudioChunk, Float32, MotionFrame, VideoFrame
 from engine.metrics import Metrics
@@ -28,7 +29,7 @@ from engine.motion.arkit import BLENDSHAPES, EXPRESSION, INDEX, LIPS, MOTION_SIZ
 from engine.motion.idle import Idle, limit
 from engine.motion.settle import CLOSING, Settle, closing, is_open
 from engine.motion.window import MotionWindow
-from engine.pipeline import Pipeline
+from engine.pipeline import Networks, Pipeline, build, load_networks
 from engine.playout import Playout
 from engine.runtime.base import Backend
 from engine.runtime.load import load_network, load_shared
@@ -37,6 +38,7 @@ from engine.slots import RATE, Slot
 from engine.stage import chain
 from engine.transport.files import decode_audio
 from tests.conftest import ROOT
+from tests.networks import random_avatar
 
 REST = np.zeros(MOTION_SIZE, np.float32)
 JAW, CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
@@ -256,3 +258,45 @@ def test_in_silence_the_lips_are_shut_whatever_came_before(interrupted: Live) ->
     for cut, following in zip(interrupted.cuts, interrupted.cuts[1:], strict=False):
         assert following - cut > 25
         assert max(rig.lip_opening(values) for values in shown[cut + 10 : cut + 25]) < 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("together", [False, True])
+def test_fewer_steps_take_over_in_mid_sentence_without_a_jump(
+    voice: Float32, together: bool
+) -> None:
+    """Side by side and through the batcher, down and up again."""
+    config = EngineConfig(runtime=RuntimeConfig(threads=1, backend="openvino"))
+    if together:
+        config = replace(config, runtime=replace(config.runtime, batch=1))
+    networks = load_networks(config)
+    assert (networks.batcher is not None) == together
+    switches = {100: 1, 200: 2}
+    shown = moved(networks, config, voice, switches)
+    if networks.batcher is not None:
+        calls = {lane: stats.items for lane, stats in networks.batcher.stats.items()}
+        assert calls["light"] == pytest.approx(50, abs=2)
+        assert calls["motion"] == pytest.approx(100, abs=4)
+    unswitched = moved(networks, config, voice, {})
+    networks.close()
+    assert len(shown) == len(unswitched) > 290
+    for group in GROUPS:
+        steps, usual = changes(shown, group), changes(unswitched, group)
+        for switch in switches:
+            near = slice(switch - 6, switch + 3)
+            assert steps[near].max() <= 1.25 * max(usual[near].max(), np.percentile(usual, 90))
+    assert shown[110:190, JAW].std() > 0.5 * unswitched[110:190, JAW].std(), "it goes on speaking"
+
+
+def moved(
+    networks: Networks, config: EngineConfig, voice: Float32, switches: dict[int, int]
+) -> Float32:
+    """Motion of twelve seconds of speech, [frames,58], with other steps from some frames on."""
+    pipeline = build(config, networks, random_avatar(0))
+    rows = []
+    for frame in range(300):
+        if frame in switches:
+            pipeline.use_steps(switches[frame])
+        chunk = AudioChunk(voice[frame * 1920 : (frame + 1) * 1920], frame * 1920, RATE)
+        rows += [motion.values for motion in pipeline.motion.push(chunk)]
+    return np.stack(rows)

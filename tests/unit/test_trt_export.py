@@ -213,7 +213,7 @@ def test_names_and_shapes() -> None:
         "pivot": TensorSpec((12, 1)),
         "image": TensorSpec((4, 8, 8, 3), "uint8"),
     }
-    assert served(EngineConfig()) == ("cmdt_k2", "render_512")
+    assert served(EngineConfig()) == ("cmdt_k2", "cmdt_k1", "render_512")
     assert set(served(EngineConfig())) <= set(NETWORKS)
 
 
