@@ -154,5 +154,6 @@ class SlotPump:
 
     def _send_second_half(self, slot: Slot) -> None:
         pts = slot.pts * SLOT_SAMPLES + _PACKET_SAMPLES
+        samples = self._playout.second_half(slot)  # faded out if it was interrupted meanwhile
         for output in self.outputs:
-            output.audio.put(audio_frame(slot.audio[_PACKET_SAMPLES:], pts))
+            output.audio.put(audio_frame(samples, pts))
