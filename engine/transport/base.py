@@ -33,6 +33,11 @@ class Connection(Protocol):
         """Whether media can flow."""
         ...
 
+    @property
+    def encode_ms(self) -> float:
+        """Mean time to encode a picture, over about the last second."""
+        ...
+
     def send(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Tell the client something, if it listens."""
         ...

@@ -142,12 +142,13 @@ class LiveSessions(Collector):
     def collect(self) -> Iterator[Metric]:
         """Prometheus asks for the numbers."""
         totals = Counter(self._past)
-        depth = late = 0.0
+        depth = late = encode = 0.0
         connections = parked = 0
         for live in self._lives.values():
             totals.update(live.counts())
             connections += len(live.connections)
             parked += live.parked
+            encode = max([encode, *(each.encode_ms for each in live.connections.values())])
             if not live.parked:
                 stats = live.session.playout.stats()
                 depth, late = max(depth, stats.depth_ms), max(late, stats.late_ms)
@@ -159,6 +160,7 @@ class LiveSessions(Collector):
         yield _gauge("avatar_parked", "Sessions whose client may come back", parked)
         yield _gauge("avatar_playout_delay_seconds", "Longest playout delay", depth / 1000)
         yield _gauge("avatar_slot_late_seconds", "p95 slot lateness of the worst", late / 1000)
+        yield _gauge("avatar_encode_seconds", "Slowest mean of encoding a picture", encode / 1000)
         yield _gauge("avatar_loop_lag_seconds", "Recent peak of event loop lag", self._loop_lag)
         ended = CounterMetricFamily("avatar_sessions_ended", "Sessions over", labels=["reason"])
         for reason, count in self._ended.items():

@@ -167,6 +167,11 @@ class WebRtcConnection:
         finally:
             await self._free()
 
+    @property
+    def encode_ms(self) -> float:
+        """Mean time to encode a picture, over about the last second."""
+        return self.sent.encode_ms
+
     def report(self) -> dict[str, object]:
         """Numbers of the sending side."""
         return {
