@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--quick", action="store_true", help="ends within 45 s")
+    parser.add_argument("--quick", action="store_true", help="ends within about a minute")
     parser.add_argument("--json", metavar="PATH", help="write the result; - prints only JSON")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="write a picture of the samples")
     parser.add_argument("--out", type=Path, metavar="DIR", help="gpu: where the results go")
@@ -39,7 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-build", action="store_true", help="gpu: build no TensorRT engines")
     parser.add_argument("--minutes", type=float, metavar="M", help="loopback (10), soak (60)")
     parser.add_argument("--interrupts", type=int, metavar="N", help="loopback: how many (60)")
-    parser.add_argument("--parts", metavar="A,B", help="loopback: only these; see its source")
+    parser.add_argument(
+        "--parts",
+        metavar="A,B",
+        help="loopback: only these of talk, clicks, bargein, connect, overload, loss, narrow",
+    )
     options = parser.parse_args(arguments)
     command = " ".join(["python -m benchmarks", *arguments])
     if options.name == "gpu":
