@@ -42,6 +42,17 @@ class _Redacting(logging.Formatter):
         return _BEARER.sub(rf"\1{_HIDDEN}", line)
 
 
+def _without_quotes(record: logging.LogRecord) -> bool:
+    """aiohttp reports a malformed request as an error of ours and quotes it: not here."""
+    problem = record.exc_info[1] if record.exc_info else None
+    if type(problem).__module__ == "aiohttp.http_exceptions":
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args = "a malformed request was refused: %s", (type(problem).__name__,)
+        record.exc_info = record.exc_text = None
+        return logging.getLogger().isEnabledFor(logging.INFO)
+    return True
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (ISO 8601, UTC), level, logger, message, and what ``extra=`` of
     the logging call adds; a session's id is cut to its first six characters."""
@@ -78,6 +89,7 @@ def configure(
     inner = JsonFormatter() if form == "json" else logging.Formatter(_TEXT)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Redacting(inner, secrets))
+    handler.addFilter(_without_quotes)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

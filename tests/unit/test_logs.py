@@ -118,6 +118,11 @@ def test_requests_with_secrets_leave_none_of_them(
             assert (
                 await http.post(f"{base}/avatars", data=photo, params=said, headers=own)
             ).status == 201
+            host, port = base.removeprefix("http://").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"GET / HTTP/1.1\r\nX-A: let me in\r\na broken line\r\n\r\n")
+            assert b"400" in await reader.readline()
+            writer.close()
             monkeypatch.setattr(engine, "remove_avatar", fail)
             assert (await http.delete(f"{base}/avatars/x", headers=own)).status == 500
             assert (await http.delete(f"{base}/sessions/{answer['id']}", headers=own)).status < 300
@@ -128,9 +133,10 @@ def test_requests_with_secrets_leave_none_of_them(
     asyncio.run(scenario())
     text = stream.getvalue()
     assert "RuntimeError" in text, "the failure itself is logged"
+    assert "a malformed request was refused: BadHttpMessage" in text
     assert seen
     secrets = [*seen, "let me in", "wrongwrong", "verysecret", "resumeresume", "198.51.100.77"]
-    for secret in (*secrets, "consentconsent", "v=0", "JFIF"):
+    for secret in (*secrets, "a broken line", "consentconsent", "v=0", "JFIF"):
         assert secret not in text, secret
 
 
