@@ -11,6 +11,7 @@ from functools import cache
 import aiohttp
 import cv2
 import numpy as np
+from aiortc.exceptions import InvalidStateError
 
 from benchmarks.calls import joined, json_of, until
 from benchmarks.peer import LoopbackPeer, Voice
@@ -23,6 +24,10 @@ _STAY_S = (3.0, 8.0)
 _FREE_S = 15.0
 """A place is free again this long after its client vanished, at the latest."""
 _CONSENT = "These are my own test pictures."
+
+
+FAILURES = (TimeoutError, OSError, aiohttp.ClientError, InvalidStateError)
+"""What a server, or a connection to it, that is not well makes of a visit."""
 
 
 class Lost(RuntimeError):
@@ -63,7 +68,7 @@ class Guests:
         except Lost as error:
             self.lost += 1
             self.errors[f"{name}: {error}"] += 1
-        except (TimeoutError, OSError, KeyError, aiohttp.ClientError) as error:
+        except (*FAILURES, KeyError) as error:
             self.errors[f"{name}: {type(error).__name__} {error}"[:120]] += 1
 
     async def polite(self) -> None:

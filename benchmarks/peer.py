@@ -108,7 +108,7 @@ class Voice(MediaStreamTrack):
 
     def _part(self) -> Float32:
         if self._loop:
-            return self._samples.take(range(self._sent, self._sent + PACKET), mode="wrap")
+            return self._samples.take(np.arange(self._sent, self._sent + PACKET), mode="wrap")
         part = np.zeros(PACKET, np.float32)
         found = self._samples[self._sent : self._sent + PACKET]
         part[: len(found)] = found

@@ -103,6 +103,8 @@ class Server:
         self._process = subprocess.Popen(
             line, stderr=subprocess.PIPE, text=True, errors="replace",
             env=os.environ | dict(environment or {}),
+            # Ctrl-C is for whoever started this; the server is told to end by ``close``.
+            process_group=0,
         )  # fmt: skip
         self._said: deque[str] = deque(maxlen=_LINES)
         self._address = ""

@@ -148,7 +148,7 @@ def _shift(heard: Heard, begin: int, size: int, voice: Voice, said: Float32) -> 
         return None
     sent = int(np.searchsorted(voice.emitted, came)) * PACKET
     first = sent - round(_SEARCH_S * RATE)
-    place, score = match(part, said.take(range(first, sent + size), mode="wrap"))
+    place, score = match(part, said.take(np.arange(first, sent + size), mode="wrap"))
     return begin - (first + place) if score > _ALIKE else None
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ import aiohttp
 import numpy as np
 import psutil
 import uvloop
+from aiortc.exceptions import InvalidStateError
 from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.analysis import growth, slope
 from benchmarks.calls import joined, kept, spent
-from benchmarks.guests import Guests, vitality
+from benchmarks.guests import FAILURES, Guests, vitality
 from benchmarks.peer import LoopbackPeer, Voice
 from benchmarks.report import Result, machine
 from benchmarks.server import Server
@@ -57,13 +59,13 @@ class Log:
         """Seconds since the beginning."""
         return time.monotonic() - self._begin
 
-    def note(self, into: dict[str, list[float]], extra: Mapping[str, float]) -> None:
+    def note(self, into: dict[str, list[float]]) -> None:
         """Look at the server's processes and counters; a look that fails is left out."""
         try:
             used, counted = self._server.usage(), self._server.scrape()
         except (OSError, psutil.Error):
             return
-        row = {"at_s": self.elapsed, **{name: getattr(used, name) for name in _SERIES}, **extra}
+        row = {"at_s": self.elapsed, **{name: getattr(used, name) for name in _SERIES}}
         row["sessions"] = counted["avatar_sessions"]
         row["loop_lag_ms"] = 1000 * counted["avatar_loop_lag_seconds"]
         row["delay_ms"] = 1000 * counted["avatar_playout_delay_seconds"]
@@ -98,7 +100,7 @@ class Permanent:
                         await vitality(peer, _ALIVE_S)
                         await asyncio.sleep(1.0)
                         self._measure(peer, log)
-            except (TimeoutError, OSError, aiohttp.ClientError):
+            except FAILURES:
                 self.peer = None
                 self.lost += not first
                 await asyncio.sleep(1.0)
@@ -148,13 +150,16 @@ async def _soak(server: Server, minutes: float) -> Any:
         try:
             await asyncio.wait_for(_present(permanent), 60)
             counted = server.scrape()
-            tasks.append(asyncio.ensure_future(_watch(log, permanent)))
+            tasks.append(asyncio.ensure_future(_watch(log)))
             visits = asyncio.ensure_future(_visits(log, guests, permanent, minutes * 60))
             tasks += [visits, asyncio.ensure_future(stop.wait())]
             await asyncio.wait(tasks[2:], return_when=asyncio.FIRST_COMPLETED)
-            if visits.done():
-                visits.result()
-            share = kept(spent(counted, server.scrape())) if server.alive else 0.0
+            if visits.done() and (error := visits.exception()):
+                guests.errors[f"the benchmark itself failed: {error!r}"] += 1
+            try:
+                share = kept(spent(counted, server.scrape()))
+            except OSError:
+                share = 0.0
         finally:
             for task in tasks:
                 task.cancel()
@@ -167,10 +172,9 @@ async def _present(permanent: Permanent) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _watch(log: Log, permanent: Permanent) -> None:
+async def _watch(log: Log) -> None:
     while True:
-        newest = permanent.skew[1][-1:] or [float("nan")]
-        await asyncio.to_thread(log.note, log.timeline, {"skew_ms": newest[0]})
+        await asyncio.to_thread(log.note, log.timeline)
         await asyncio.sleep(_EVERY_S)
 
 
@@ -182,10 +186,11 @@ async def _visits(log: Log, guests: Guests, permanent: Permanent, seconds: float
             await guests.one(index)
             index += 1
             if index % _INTERRUPT_EVERY == 0 and permanent.peer is not None:
-                permanent.peer.tell(type="interrupt")
-                guests.did["interrupt"] += 1
+                with suppress(InvalidStateError):  # it is being lost, which is counted elsewhere
+                    permanent.peer.tell(type="interrupt")
+                    guests.did["interrupt"] += 1
             await asyncio.sleep(_SETTLE_S)
-            await asyncio.to_thread(log.note, log.quiet, {})
+            await asyncio.to_thread(log.note, log.quiet)
             bar.update(min(seconds, log.elapsed) - bar.n)
 
 
@@ -213,6 +218,7 @@ def _result(
     failures = [] if alive else ["the server ended"]
     failures += ["it was stopped early"] if cut else []
     failures += [f"{figures['sessions_lost']} session(s) were lost"] if lost + guests.lost else []
+    failures += [what for what in guests.errors if what.startswith("the benchmark itself")]
     failures += ["no visit succeeded"] if not guests.did else []
     failures += ["memory grows"] if figures["rss_growth"] >= RSS_GROWTH else []
     failures += [f"{name} grow" for name in ("threads", "fds") if figures[f"{name}_growth"] >= 1]
