@@ -14,6 +14,7 @@ delay that settles by itself and then stays:
 * Interrupt: everything of older epochs dies; what was about to be heard fades out over 8 ms, also
   in the half of a slot that has been handed out and not sent. Pictures that bridge the time until
   new content may be given; they are shown one a slot.
+* Speech that is not live (``patient``) is never dropped: whoever supplies it asks for ``room``.
 * Silence before speech that is in a hurry is dropped (``cut_quiet``); so are pictures that nobody
   will render (``omit``).
 
@@ -75,6 +76,8 @@ class Playout:
         self._position = 0
         self._slack = Slack()
         self._fade: Float32 | None = None
+        self.patient = False
+        """Nothing is dropped to catch up. For sound that is not live."""
         self._sounding = False
         self._half: Slot | None = None
         self._faded: tuple[int, Float32] | None = None
@@ -120,6 +123,14 @@ class Playout:
         """
         with self._lock:
             return self._position + (_HEAD_START if self._behind else 0)
+
+    @property
+    def room(self) -> int:
+        """Samples that may still be queued before the delay is longer than allowed."""
+        with self._lock:
+            first, end = self._cut or (0, 0)
+            leaving = SLOT_SAMPLES * max(0, end - max(first, self._next))
+            return max(0, self._max_depth - self._depth() + leaving)
 
     @property
     def shown(self) -> VideoFrame | None:
@@ -205,6 +216,8 @@ class Playout:
             if slot <= first:
                 return 0
             self._cut = (first, slot)
+            if self._next >= first:
+                self._drop_quiet(slot)
             return slot - first
 
     def interrupt(self, epoch: int) -> int:
@@ -251,9 +264,10 @@ class Playout:
             missed = self._tick(now)
             if self._cut is not None and self._next >= self._cut[0]:
                 self._drop_quiet(self._cut[1])
-            if missed and self._playing:
+            if missed and self._playing and not self.patient:
                 self._jump(missed)
-            self._jump_to_depth(self._max_depth + 2 * SLOT_SAMPLES)
+            if not self.patient:
+                self._jump_to_depth(self._max_depth + 2 * SLOT_SAMPLES)
             slot = self._content() if self._may_play() else self._silent()
             self._since += 1
             self._sounding = not slot.silence
@@ -416,7 +430,7 @@ class Playout:
 
     def _trim(self) -> None:
         """Drop the next slot if frames were early for long and nobody will hear it."""
-        if not self._slack.observe(self._run_length(self._next) - 1):
+        if not self._slack.observe(self._run_length(self._next) - 1) or self.patient:
             return
         samples = self._audio.peek(self._next)
         if float(np.sqrt(np.mean(np.square(samples)))) < _QUIET_RMS:

@@ -384,7 +384,8 @@ class Session:
             raise SessionClosed(f"session {self.id[:6]} is closed")
 
     def _begin_line(self, ahead: int) -> None:
-        chunk, marks = self._speech.tick(self._clock.now(), 0)
+        self.playout.patient = True
+        chunk, marks = self._speech.tick(self._clock.now(), 0, 0)
         self._speech.leap(ahead)
         self._lay(chunk, marks)
 
@@ -393,7 +394,7 @@ class Session:
         if self._speech.starting:
             # Only as far as silence that nobody has heard yet makes room: the delay must not grow.
             lead = SLOT_SAMPLES * self.playout.cut_quiet(self._speech.end // SLOT_SAMPLES)
-        self._lay(*self._speech.tick(self._clock.now(), lead))
+        self._lay(*self._speech.tick(self._clock.now(), lead, self.playout.room))
 
     def _lay(self, chunk: AudioChunk | None, marks: list[Mark]) -> None:
         for mark in marks:

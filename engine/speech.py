@@ -135,26 +135,32 @@ class SpeechQueue:
         if final:
             self._finish(utterance)
 
-    def tick(self, now: float, lead: int | None = None) -> tuple[AudioChunk | None, list[Mark]]:
+    def tick(
+        self, now: float, lead: int | None = None, room: int | None = None
+    ) -> tuple[AudioChunk | None, list[Mark]]:
         """The line since the last tick, and where utterances lie in it.
 
         Args:
             now: seconds; goes on from one call to the next.
             lead: samples that what begins now may run ahead, at most the constructor's.
+            room: most samples that may come out; the line's clock waits for more room.
         """
         if self._zero is None:
             self._zero = now - self._end / RATE
         if self.starting:
             self._allowed = self._lead if lead is None else min(lead, self._lead)
-        clock = self.clock(now)
-        if clock - self._end > _MAX_STEP:
-            self._shift(clock - self._end - _MAX_STEP)
-            clock = self.clock(now)
-        start = self._end
+        clock, start = self.clock(now), self._end
+        latest = start + (_MAX_STEP if room is None else min(room, _MAX_STEP))
+        if clock > latest:
+            self._shift(clock - latest)
+            clock = latest
+        limit = clock + self._allowed
+        if room is not None:
+            limit = min(limit, start + room)
         parts: list[Float32] = []
         marks: list[Mark] = []
-        while self._queue and (room := clock + self._allowed - self._end) >= 0:
-            if not self._place(self._queue[0], room, parts, marks):
+        while self._queue and limit >= self._end:
+            if not self._place(self._queue[0], limit - self._end, parts, marks):
                 break
         if self._queue:
             silence = clock - self._end if not self._queue[0].pieces else 0

@@ -382,6 +382,24 @@ def test_streamed_pieces_are_one_utterance(agent: Agent) -> None:
     assert np.ptp(np.flatnonzero(line)) == RATE - 1
 
 
+def test_stalls_of_the_sender_cost_time_and_not_a_sample_of_what_is_said(agent: Agent) -> None:
+    agent.step(20)
+    value = np.arange(3 * RATE, dtype=np.float32) / (3 * RATE) + np.float32(0.1)
+    agent.session.say(value, RATE, "whole")
+    for seconds in (0.1, 0.5, 1.7, 0.3):
+        agent.step(10)
+        agent.clock.advance(seconds)
+    agent.step(150)
+    line = agent.line
+    np.testing.assert_array_equal(line[line != 0], value)
+    assert agent.told("utterance_finished")[0]["played_ms"] == 3000
+    assert agent.session.playout.stats().jumped == 0
+    agent.say(0.2, "after")
+    before = len(agent.slots)
+    agent.step(6)
+    assert any(slot.audio.any() for slot in agent.slots[before : before + 3]), "no delay is left"
+
+
 @pytest.mark.parametrize("steps", range(1, 12))
 def test_an_interrupt_reports_to_the_sample_what_was_heard(agent: Agent, steps: int) -> None:
     agent.step(20)
