@@ -124,6 +124,9 @@ def write_private(path: Path, content: bytes) -> None:
 class AvatarStore:
     """Avatars in a folder. Thread-safe; another process's show after a restart.
 
+    The lock is never held while large files are read, written or deleted: the event loop asks for
+    ``records``.
+
     Args:
         folder: created with the first avatar.
         most: avatars kept at once.
@@ -244,15 +247,14 @@ class AvatarStore:
         Raises:
             KeyError: unknown id, or its file turned out to be damaged: it is removed then.
         """
-        with self._lock:
-            record = self._records[avatar_id]
-            try:
-                avatar = _read_avatar(self._folder / avatar_id / _AVATAR)
-                if avatar.digest != record.digest:
-                    raise ArtifactError("its content is not what was written")
-            except (ArtifactError, OSError) as error:
-                self._discard(avatar_id, str(error))
-                raise KeyError(avatar_id) from error
+        record = self.record(avatar_id)
+        try:
+            avatar = _read_avatar(self._folder / avatar_id / _AVATAR)
+            if avatar.digest != record.digest:
+                raise ArtifactError("its content is not what was written")
+        except (ArtifactError, OSError) as error:
+            self._discard(record, str(error))
+            raise KeyError(avatar_id) from error
         return avatar
 
     def picture(self, avatar_id: str) -> bytes:
@@ -261,15 +263,14 @@ class AvatarStore:
         Raises:
             KeyError: unknown id, or its file turned out to be damaged: it is removed then.
         """
-        with self._lock:
-            record = self._records[avatar_id]
-            try:
-                picture = _read(self._folder / avatar_id / _PICTURE)
-                if hashlib.sha256(picture).hexdigest() != record.picture_sha256:
-                    raise ArtifactError("its picture is not what was written")
-            except (ArtifactError, OSError) as error:
-                self._discard(avatar_id, str(error))
-                raise KeyError(avatar_id) from error
+        record = self.record(avatar_id)
+        try:
+            picture = _read(self._folder / avatar_id / _PICTURE)
+            if hashlib.sha256(picture).hexdigest() != record.picture_sha256:
+                raise ArtifactError("its picture is not what was written")
+        except (ArtifactError, OSError) as error:
+            self._discard(record, str(error))
+            raise KeyError(avatar_id) from error
         return picture
 
     def remove(self, avatar_id: str) -> None:
@@ -282,32 +283,54 @@ class AvatarStore:
         with self._lock:
             del self._records[avatar_id]
             try:
-                self._delete(avatar_id)
+                gone = self._set_aside(avatar_id)
             except OSError as error:
                 raise StorageError(_sentence(error)) from error
+        try:
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise StorageError(_sentence(error)) from error
 
-    def _delete(self, avatar_id: str) -> None:
-        # Renamed first: what a crash leaves of it is cleared at the next start, not offered.
+    def _set_aside(self, avatar_id: str) -> Path:
+        """Rename a folder so that nobody finds it, before it is deleted at leisure.
+
+        What a crash leaves of it is cleared at a later start, not offered.
+        """
         gone = self._folder / f".{avatar_id}.{secrets.token_hex(4)}"
         (self._folder / avatar_id).rename(gone)
-        shutil.rmtree(gone)
+        return gone
 
-    def _discard(self, avatar_id: str, why: str) -> None:
+    def _discard(self, record: Record, why: str) -> None:
+        with self._lock:
+            if self._records.get(record.id) is not record:
+                return  # removed or replaced while it was read
+            del self._records[record.id]
+            self._drop_damaged(record.id, why)
+
+    def _drop_damaged(self, avatar_id: str, why: str) -> None:
         log.warning("stored avatar %s is damaged and removed: %s", avatar_id[:6], why)
         self.damaged += 1
-        self._records.pop(avatar_id, None)
         shutil.rmtree(self._folder / avatar_id, ignore_errors=True)
 
     def _make_room(self, keep: str) -> None:
+        while (oldest := self._excess(keep)) is not None:
+            shutil.rmtree(oldest, ignore_errors=True)
+
+    def _excess(self, keep: str) -> Path | None:
+        """The folder of the least recently used avatar, set aside, if there are too many."""
         with self._lock:
-            while len(self._records) > self._most or self.size > self._most_bytes:
-                oldest = next((known for known in self._records if known != keep), None)
-                if oldest is None:
-                    return
-                self.evicted += 1
-                del self._records[oldest]
-                shutil.rmtree(self._folder / oldest, ignore_errors=True)
-                log.info("stored avatar %s makes room for another", oldest[:6])
+            if len(self._records) <= self._most and self.size <= self._most_bytes:
+                return None
+            oldest = next((known for known in self._records if known != keep), None)
+            if oldest is None:
+                return None
+            del self._records[oldest]
+            self.evicted += 1
+            log.info("stored avatar %s makes room for another", oldest[:6])
+            try:
+                return self._set_aside(oldest)
+            except OSError:
+                return self._folder / oldest
 
     def _salt(self) -> bytes:
         path = self._folder / _SALT
@@ -333,7 +356,7 @@ class AvatarStore:
                 try:
                     found.append((path.stat().st_mtime, _read_record(path)))
                 except (ArtifactError, OSError) as error:
-                    self._discard(path.name, str(error))
+                    self._drop_damaged(path.name, str(error))
             elif path.name != _SALT:
                 log.warning("'%s' among the avatars is none and is left alone", path.name)
         self._records = {record.id: record for _, record in sorted(found, key=lambda one: one[0])}

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
@@ -461,3 +462,40 @@ def test_a_full_disk_is_an_answer_and_sessions_go_on(monkeypatch: pytest.MonkeyP
             assert engine.sessions == [session]
 
     asyncio.run(scenario())
+
+
+def test_everything_at_once(tmp_path: Path, avatar: Avatar) -> None:
+    """Threads that add, use, load and remove the same few avatars leave a consistent folder."""
+    store = opened(tmp_path, most=3)
+    strange: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        for _ in range(12):
+            name = b"%d" % random.integers(5)
+            avatar_id = store.identify(name)
+            try:
+                match random.integers(4):
+                    case 0 | 1:
+                        add(store, name, avatar)
+                    case 2:
+                        assert store.load(avatar_id).digest == avatar.digest
+                    case _:
+                        store.remove(avatar_id)
+            except KeyError:
+                pass  # not there (any more)
+            except BaseException as error:  # noqa: BLE001 - reported by the test itself
+                strange.append(error)
+            assert len(store.records) <= 5
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not strange
+    kept = {record.id for record in store.records}
+    assert kept == names(tmp_path)
+    assert len(kept) <= 3
+    assert {record.id for record in opened(tmp_path).records} == kept
+    assert all(store.load(avatar_id).digest == avatar.digest for avatar_id in kept)
