@@ -543,8 +543,8 @@ class Session:
         if is_open(values):
             step = 0
             while step < CLOSING and self._inbox.epoch == epoch:
-                # Two slots too late, it hurries: shut in time matters more than shut smoothly.
-                step = min(CLOSING, max(step + 1, self.playout.since_interrupt))
+                # Where slots have gone by, it hurries: shut in time matters more than smoothly.
+                step = min(CLOSING, max(step + 1, self.playout.since_interrupt + 1))
                 self._bridge(closing(values, step / CLOSING), shown.pts + step, epoch)
             values = closing(values, step / CLOSING)
         self._pipeline.restart(values)

@@ -16,7 +16,7 @@ from engine.media import Float32, MotionFrame
 from engine.motion.arkit import INDEX, LIPS, MOTION_SIZE
 from engine.motion.idle import SPEECH_SHAPES, IdleSettings, limit
 
-CLOSING = 4
+CLOSING = 3
 """Frames in which an interrupted mouth is shut."""
 _BLEND, _BLEND_FAST = 12, 5
 """Frames over which the difference fades: of head, brows and gaze; of lips and lids."""
