@@ -112,13 +112,6 @@ def session_counts(session: Session) -> dict[str, int]:
     return {name: int(stats[name]) for name in PLAYOUT_COUNTERS}
 
 
-class _Shim:  # TEMPORARY until CORE lands
-    def __init__(self, s): self.s = s
-    state = "idle"
-    last_motion = None
-    def __getattr__(self, n): return getattr(self.s, n, lambda *a, **k: None)
-
-
 class LiveSession:
     """See the module's docstring. Lives on the event loop; is the ``Host`` of its connections.
 
@@ -160,8 +153,6 @@ class LiveSession:
         self._open(session)
 
     def _open(self, session: Session) -> None:
-        if not hasattr(session, "pause"):
-            session = _Shim(session)
         self._session: Session | None = session
         session.pause()
         session.on_event(self._from_worker)
