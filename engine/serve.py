@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.config import TURN_PASSWORD, EngineConfig, load_config, token
 from engine.errors import EngineError
+from engine.heap import keep_small
 from engine.logs import FORMATS, configure
 
 _LEVELS = ("debug", "info", "warning", "error")
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         configure(
             options.log_level, options.log_format, [token(), os.environ.get(TURN_PASSWORD, "")]
         )
+        keep_small()
         # Heavy imports come after the arguments, so that --help answers at once.
         from engine.transport.signaling import serve
 

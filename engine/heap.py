@@ -1,0 +1,32 @@
+"""Settings of the C library's heap for a process that runs for days.
+
+glibc gives every thread that allocates a heap of its own, up to eight for each core, and raises its
+threshold for giving memory back (mallopt(3)) to the largest block ever freed. Sessions come with
+threads and pictures of a megabyte: without this, a server kept 60 MB more after forty sessions than
+after the first one, and gave all of it back when told to trim; with it, none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD = -1
+_M_ARENA_MAX = -8
+_ARENAS = 2
+_TRIM_BYTES = 1 << 20
+
+
+def keep_small() -> bool:
+    """Few heaps, which give back what they do not need. False where this C library has no say.
+
+    Call it before threads are started. ``MALLOC_ARENA_MAX`` and ``MALLOC_TRIM_THRESHOLD_`` in the
+    environment are overridden.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # musl
+        return False
+    return bool(mallopt(_M_ARENA_MAX, _ARENAS)) and bool(mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES))
