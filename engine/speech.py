@@ -54,8 +54,12 @@ class Mark:
 class _Utterance:
     name: str
     resampler: Resampler
+    raw: deque[Float32] = field(default_factory=deque)
+    """As given, at its own rate."""
     pieces: deque[Float32] = field(default_factory=deque)
+    """Ready for the line."""
     final: bool = False
+    flushed: bool = False
     begun: bool = False
 
 
@@ -69,7 +73,8 @@ class SpeechQueue:
     def __init__(self, lead: int) -> None:
         self._lead = lead
         self._queue: deque[_Utterance] = deque()
-        self._waiting = 0
+        self._raw = 0.0  # seconds as given
+        self._ready = 0  # samples at 48 kHz
         self._end = 0
         self._said_to = 0
         self._allowed = 0
@@ -88,7 +93,7 @@ class SpeechQueue:
     @property
     def waiting(self) -> int:
         """Samples at 48 kHz not on the line yet."""
-        return self._waiting
+        return round(self._raw * RATE) + self._ready
 
     @property
     def open(self) -> bool:
@@ -98,7 +103,7 @@ class SpeechQueue:
     @property
     def starting(self) -> bool:
         """Whether the next ``tick`` goes from silence to sound."""
-        return self._waiting > 0 and (self.quiet > 0 or self._end == 0)
+        return self.waiting > 0 and (self.quiet > 0 or self._end == 0)
 
     def clock(self, now: float) -> int:
         """The line's clock, in samples; 0 before the first ``tick``."""
@@ -124,16 +129,16 @@ class SpeechQueue:
             raise MediaError(f"expected mono samples [N], got shape {list(samples.shape)}")
         if not MIN_RATE <= rate <= MAX_RATE:
             raise MediaError(f"a sample rate of {rate} Hz is not usable")
-        if self._waiting / RATE + len(samples) / rate > _MAX_SECONDS:
+        if self.waiting / RATE + len(samples) / rate > _MAX_SECONDS:
             raise Overloaded(
                 f"more than {_MAX_SECONDS:.0f} s would wait to be said; send the rest later",
-                max(1, round(self._waiting / RATE - _MAX_SECONDS / 2)),
+                max(1, round(self.waiting / RATE - _MAX_SECONDS / 2)),
             )
         utterance = self._utterance(name, rate)
-        clean = np.nan_to_num(samples.astype(np.float32, copy=False), posinf=0.0, neginf=0.0)
-        self._take(utterance, utterance.resampler.push(clean))
-        if final:
-            self._finish(utterance)
+        if len(samples):
+            utterance.raw.append(samples)
+            self._raw += len(samples) / rate
+        utterance.final = utterance.final or final
 
     def tick(
         self, now: float, lead: int | None = None, room: int | None = None
@@ -190,7 +195,7 @@ class SpeechQueue:
         """Forget all that waits; names of the utterances that were not complete on the line."""
         names = [utterance.name for utterance in self._queue]
         self._queue.clear()
-        self._waiting = self._allowed = 0
+        self._raw, self._ready, self._allowed = 0.0, 0, 0
         return names
 
     def cut_begun(self) -> list[str]:
@@ -201,7 +206,8 @@ class SpeechQueue:
         if not self._queue or not self._queue[0].begun:
             return []
         begun = self._queue.popleft()
-        self._waiting -= sum(len(piece) for piece in begun.pieces)
+        self._ready -= sum(len(piece) for piece in begun.pieces)
+        self._raw -= sum(len(piece) for piece in begun.raw) / begun.resampler.source
         return [begun.name]
 
     def _shift(self, samples: int) -> None:
@@ -222,38 +228,53 @@ class SpeechQueue:
         if len(self._queue) >= _MAX_WAITING:
             raise Overloaded(f"{_MAX_WAITING} utterances wait already; send the rest later", 5)
         if self._queue:
-            self._finish(self._queue[-1])
+            self._queue[-1].final = True
         utterance = _Utterance(name, Resampler(rate, RATE))
         self._queue.append(utterance)
         return utterance
 
-    def _finish(self, utterance: _Utterance) -> None:
-        if not utterance.final:
-            utterance.final = True
-            self._take(utterance, utterance.resampler.flush())
-
-    def _take(self, utterance: _Utterance, samples: Float32) -> None:
-        if len(samples):
-            utterance.pieces.append(samples)
-            self._waiting += len(samples)
+    def _convert(self, utterance: _Utterance) -> bool:
+        """Make a little more ready for the line: minutes at once would keep everybody waiting."""
+        rate = utterance.resampler.source
+        if utterance.raw:
+            piece, most = utterance.raw.popleft(), rate // 2
+            if len(piece) > most:
+                utterance.raw.appendleft(piece[most:])
+                piece = piece[:most]
+            self._raw = max(0.0, self._raw - len(piece) / rate)
+            clean = np.nan_to_num(piece.astype(np.float32, copy=False), posinf=0.0, neginf=0.0)
+            ready = utterance.resampler.push(clean)
+        elif utterance.final and not utterance.flushed:
+            utterance.flushed = True
+            ready = utterance.resampler.flush()
+        else:
+            return False
+        if len(ready):
+            utterance.pieces.append(ready)
+            self._ready += len(ready)
+        return True
 
     def _place(
         self, utterance: _Utterance, room: int, parts: list[Float32], marks: list[Mark]
     ) -> bool:
         """Lay out at most ``room`` samples; whether the utterance is complete."""
         start = self._end
-        while room and utterance.pieces:
+        while utterance.pieces or self._convert(utterance):
+            if not utterance.pieces:
+                continue
+            if not room:
+                break
             piece = utterance.pieces.popleft()
             if len(piece) > room:
                 utterance.pieces.appendleft(piece[room:])
                 piece = piece[:room]
             parts.append(piece)
             room -= len(piece)
-            self._waiting -= len(piece)
+            self._ready -= len(piece)
             self._end += len(piece)
             self._said_to = self._end
             utterance.begun = True
-        complete = utterance.final and not utterance.pieces
+        complete = utterance.flushed and not utterance.pieces
         if complete:
             self._queue.popleft()
         if complete or self._end > start:

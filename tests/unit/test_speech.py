@@ -250,6 +250,17 @@ def test_impossible_things_are_refused_in_words() -> None:
     np.testing.assert_array_equal(line.said("b"), [0.0, 0.0, 1.0])
 
 
+def test_minutes_given_at_once_are_converted_little_by_little() -> None:
+    """Whoever hands over a long file shares a thread with those who send slots."""
+    queue = SpeechQueue(LEAD)
+    queue.say(np.full(200 * 24_000, 0.1, np.float32), 24_000, "long", final=True)
+    line = Line(queue)
+    line.tick(0.0)
+    line.tick(0.02)
+    assert queue._ready <= RATE
+    assert queue.waiting == pytest.approx(200 * RATE - queue.end, abs=100)
+
+
 def test_no_more_waits_than_five_minutes() -> None:
     queue = SpeechQueue(LEAD)
     minute = np.full(60 * 8000, 0.1, np.float32)
