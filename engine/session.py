@@ -47,6 +47,8 @@ _LEAD = 5 * SLOT_SAMPLES
 because neither is on the grid of the other."""
 _LEAP = 3 * SLOT_SAMPLES
 """Silence the line runs ahead after an interrupt, so that new pictures follow the closing mouth."""
+_DEAF_SLOTS = 12
+"""Slots without any sound of the other speaker after which they count as gone."""
 _AXIS_DRIFT = RATE // 5
 """How far the other speaker's time may be off the line's before it is set anew."""
 
@@ -120,6 +122,7 @@ class Session:
         self._turn = TurnState()
         self._other, self._own, self._barge = Voice(), Voice(), BargeIn()
         self._agent = self._paused = self._barge_in = False
+        self._unheard = 0
         self._axis: int | None = None
         self._heard_to = 0
         self._last_slot: int | None = None
@@ -362,6 +365,9 @@ class Session:
         now = self._clock.now()
         with self._told:
             events = self._markers.slot(slot.content) if slot.content is not None else []
+            self._unheard += 1
+            if self._unheard > _DEAF_SLOTS:
+                self._other.restart()
             turn = self._turn.slot(self._speaking(slot), self._other.active)
             events += [turn] if turn is not None else []
             lost = 0 if self._last_slot is None else max(0, slot.pts - self._last_slot - 1)
@@ -434,7 +440,7 @@ class Session:
         self._interrupted = self._clock.now()
         position = self.playout.interrupt(self._inbox.interrupt(_is_overheard))
         name, played, events = self._markers.cut(position)
-        told = {event.fields["utterance"] for event in events}
+        told = {event.fields["utterance"] for event in events}  # those that were on the line
         begun = self._speech.cut() if forget else self._speech.cut_begun()
         events += [finished(other, 0, interrupted=True) for other in begun if other not in told]
         self._speaker.reset()
@@ -555,6 +561,7 @@ class Session:
 
     def _overheard(self, speech: float) -> None:
         with self._told:
+            self._unheard = 0
             self._other.hear(speech)
             speaking = self._barge_in and self._agent and self._markers.playing is not None
             interrupts = self._barge.hear(speech, speaking)

@@ -172,7 +172,8 @@ class Markers:
         """Interrupt.
 
         Args:
-            heard: the line's sample up to which it was really heard, at most one slot back.
+            heard: the line's sample up to which it was really heard: at most one slot back, or
+                ahead if the last slot has left and ``slot`` was not told yet.
 
         Returns:
             The utterance that was playing, samples of it that were heard, and an
@@ -182,6 +183,13 @@ class Markers:
         for track in self._tracks:
             # What was handed out last and is not heard lies at the slot's end.
             track.played -= min(track.last, max(0, self._left - heard))
+            untold = sum(
+                max(0, min(end, heard) - max(start, self._left)) for start, end in track.segments
+            )
+            if untold and not track.started:
+                track.started = True
+                events.append(Event("utterance_started", {"utterance": track.name}))
+            track.played += untold
             if track.started and name is None:
                 name, played = track.name, track.played
             events.append(finished(track.name, track.played, interrupted=True))

@@ -501,8 +501,12 @@ def test_a_voice_interrupts_only_when_asked_and_only_speech(agent: Agent) -> Non
     assert agent.metrics.registry.get_sample_value("avatar_barge_ins_total") == 1
     voice(20, 0.1)
     assert agent.session.state == "idle"
+    voice(5, 0.9)
+    assert agent.session.state == "listening"
+    agent.step(40)
+    assert agent.session.state == "idle", "whoever spoke has gone without a word"
     assert agent.window.heard == sorted(agent.window.heard)
-    assert len(agent.window.heard) == 76
+    assert len(agent.window.heard) == 81
 
 
 def test_the_other_speaker_is_heard_on_the_time_of_the_line(agent: Agent) -> None:

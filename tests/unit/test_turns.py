@@ -66,9 +66,10 @@ def test_an_empty_utterance_begins_and_ends() -> None:
     pauses=st.lists(st.integers(0, 2 * SLOT_SAMPLES), min_size=6, max_size=6),
     left=st.integers(0, 20),
     half=st.booleans(),
+    untold=st.booleans(),
 )
 def test_what_was_heard_is_counted_to_the_sample(
-    lengths: list[int], pauses: list[int], left: int, half: bool
+    lengths: list[int], pauses: list[int], left: int, half: bool, untold: bool
 ) -> None:
     """Brute force: a line of names, sample by sample."""
     markers, line = Markers(), []
@@ -76,12 +77,15 @@ def test_what_was_heard_is_counted_to_the_sample(
         line += [-1] * pause
         markers.place(Mark(str(number), len(line), len(line) + length, True))
         line += [number] * length
-    events = [event for content in range(left) for event in markers.slot(content)]
+    told = left - 1 if untold else left
+    events = [event for content in range(told) for event in markers.slot(content)]
     heard = max(0, left * SLOT_SAMPLES - (HALF if half and left else 0))
     name, played, cut = markers.cut(heard)
     counts = {i: line[:heard].count(i) for i in range(len(lengths))}
     finished = {e.fields["utterance"]: e for e in [*events, *cut] if "played_ms" in e.fields}
     assert set(finished) == {str(i) for i in range(len(lengths))}
+    started = [e.fields["utterance"] for e in [*events, *cut] if e.kind == "utterance_started"]
+    assert started == [str(number) for number, count in counts.items() if count]
     for number, event in ((int(n), e) for n, e in finished.items() if e in cut):
         assert event.fields["played_ms"] == round(counts[number] / 48, 3)
         assert event.fields["interrupted"]
