@@ -141,12 +141,12 @@ def plot(result: Result, path: Path) -> None:
     _histogram(
         axes[0, 0], "syllable at the microphone to ...", samples,
         {"click_to_mouth_pixels_ms": "mouth seen to move", "click_to_mouth_motion_ms":
-         "its picture received", "click_to_sound_ms": "sound received"},
+         "commanded, and come", "click_to_sound_ms": "sound received"},
     )  # fmt: skip
     _histogram(
         axes[0, 1], "interrupt to ...", samples,
         {"barge_in_audio_ms": "last audible sample", "barge_in_mouth_ms": "mouth seen shut",
-         "barge_in_mouth_motion_ms": "its picture received"},
+         "barge_in_mouth_motion_ms": "commanded, and come"},
     )  # fmt: skip
     _line(axes[1, 0], samples, "age_at_s", "age_by_second_ms", "sound to its frame at the encoder")
     _line(axes[1, 0], samples, None, "server_delay_ms", "playout delay, as the server says")
