@@ -351,6 +351,11 @@ class Playout:
             self._slack.restart()
             # What was silent until now is waited for: it is not late.
             self._hurried = True
+            # The face waits where it is: what comes is led over from there.
+            dropped = [pts for pts in self._frames if pts < target]
+            self._stats.skipped += len(dropped)
+            for pts in dropped:
+                del self._frames[pts]
             self._omitted = {pts for pts in self._omitted if pts >= target}
 
     def _may_play(self) -> bool:

@@ -29,7 +29,7 @@ from engine.events import Event
 from engine.ladder import Ladder, Rung, left_out, rungs
 from engine.media import AudioChunk, Float32, MotionFrame, VideoFrame
 from engine.metrics import Metrics
-from engine.motion.settle import CLOSING, closing, is_open
+from engine.motion.settle import CLOSING, Settle, closing, is_open
 from engine.pipeline import Pipeline
 from engine.playout import RATE, Playout
 from engine.slots import SLOT_SAMPLES, Slot
@@ -134,6 +134,8 @@ class Session:
         self._closing_mouth = False
         self._dropped_ms = 0.0
         self._skips = 0
+        self._leapt = False
+        self._joint = Settle(mouth=False)
         self._last = start
         self._start = start
         self._closing = threading.Lock()
@@ -541,6 +543,8 @@ class Session:
 
     def _restart(self, epoch: int) -> None:
         """Shut the mouth in the picture, then go on from there."""
+        self._leapt = False
+        self._joint.reset()
         shown = self.playout.shown
         if shown is None:
             self._pipeline.restart(self._last)
@@ -577,6 +581,7 @@ class Session:
 
     def _render(self, motion: MotionFrame, epoch: int) -> None:
         if not self.playout.wanted(motion.pts):
+            self._leapt = True
             return  # its sound is silence that has been dropped
         if left_out(self._applied, motion.pts):
             self.playout.omit(motion.pts, epoch)
@@ -587,6 +592,13 @@ class Session:
             self._metrics.frames_skipped.inc()
             return
         self._skips = 0
+        if self._leapt:
+            self._leapt = False
+            shown = self.playout.shown
+            self._joint.reset()
+            if shown is not None:
+                self._joint.start(shown.motion.values)
+        (motion,) = self._joint.push(motion)
         for frame in self._pipeline.renderer.push(motion):
             if self._inbox.epoch != epoch or self._closed:
                 return

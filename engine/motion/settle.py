@@ -58,11 +58,18 @@ def closing(values: Float32, share: float) -> Float32:
 
 class Settle:
     """Stage from ``MotionFrame`` to ``MotionFrame``, without delay: passes frames on unchanged,
-    except after ``start``."""
+    except after ``start``.
+
+    Args:
+        mouth: lead the mouth over as well; where speech begins it must be in time instead.
+    """
 
     lookahead = Fraction(0)
 
-    def __init__(self) -> None:
+    def __init__(self, mouth: bool = True) -> None:
+        self._shares = _SHARES.copy()
+        if not mouth:
+            self._shares[:, list(LIPS)] = 0.0
         self.reset()
 
     def start(self, shown: Float32) -> None:
@@ -77,7 +84,7 @@ class Settle:
             self._shown, self._frame = None, 0
         if self._frame >= _BLEND:
             return [item]
-        values = limit(item.values + self._apart * _SHARES[self._frame])
+        values = limit(item.values + self._apart * self._shares[self._frame])
         self._frame += 1
         return [MotionFrame(values, item.speech, item.pts, item.rate)]
 
