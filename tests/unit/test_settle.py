@@ -300,3 +300,22 @@ def moved(
         chunk = AudioChunk(voice[frame * 1920 : (frame + 1) * 1920], frame * 1920, RATE)
         rows += [motion.values for motion in pipeline.motion.push(chunk)]
     return np.stack(rows)
+
+
+@pytest.mark.slow
+def test_speech_that_passes_silence_by_does_not_make_the_head_jump(interrupted: Live) -> None:
+    contents = [slot.content for slot in interrupted.slots]
+    steps = changes(interrupted.shown, "head")
+    jumps, last = [], None
+    for index, content in enumerate(contents):
+        if content is None:
+            continue
+        before = None if last is None else contents[last]
+        if last is not None and before is not None and content - before > index - last + 1:
+            jumps.append(float(steps[last:index].max()))
+        last = index
+    if interrupted.session.playout.patient:
+        assert len(jumps) >= 8, "an agent's speech does not queue behind silence"
+        assert max(jumps) <= np.percentile(steps, 90)
+    else:
+        assert jumps == []
