@@ -23,6 +23,12 @@ from engine.motion.arkit import BLENDSHAPES
 
 POSE_COLUMNS = ("headYaw", "headPitch", "headRoll", "headX", "headY", "headZ")
 _PARTIAL = ".partial"
+_UPLOADS = "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,mov,matroska"
+"""Containers a stranger may send, as FFmpeg names them (mov: mp4 and m4a; matroska: webm). Others
+make FFmpeg open further files or listen on the network: playlists, concat, session descriptions."""
+_MOST_CHANNELS = 7
+"""From eight planes on PyAV 18 counts more than there are and reads them, which ends the process."""
+_RATES = range(4000, 192_001)
 
 
 def read_audio(path: Path) -> AudioChunk:
@@ -39,10 +45,10 @@ def read_audio(path: Path) -> AudioChunk:
 
 
 def decode_audio(source: str | BinaryIO, name: str, max_seconds: float | None = None) -> AudioChunk:
-    """Decode a whole sound to mono float32 at its own rate. Any format FFmpeg knows.
+    """Decode a whole sound to mono float32 at its own rate.
 
     Args:
-        source: path or open file.
+        source: path of a file in any format FFmpeg knows, or an open file from a stranger.
         name: what to call it in errors.
         max_seconds: longer sound is refused, before it fills the memory.
 
@@ -50,7 +56,8 @@ def decode_audio(source: str | BinaryIO, name: str, max_seconds: float | None = 
         MediaError: no sound, too long, or damaged beyond use.
     """
     try:
-        with av.open(source, "r") as container:
+        options = {} if isinstance(source, str) else {"format_whitelist": _UPLOADS}
+        with av.open(source, "r", options=options) as container:
             if not container.streams.audio:
                 raise MediaError(f"{name} holds no sound; give a wav, flac, mp3, ogg or mp4")
             return _decode(container, name, max_seconds)
@@ -62,12 +69,19 @@ def _decode(
     container: av.container.InputContainer, name: str, max_seconds: float | None
 ) -> AudioChunk:
     planes = av.AudioResampler(format="fltp")
-    rate = container.streams.audio[0].rate
+    codec = container.streams.audio[0].codec_context
+    if codec is None:
+        raise MediaError(f"{name} is coded in a way that cannot be read")
+    rate = codec.sample_rate
+    if rate not in _RATES:
+        raise MediaError(f"{name} has {rate} Hz; {_RATES[0]} to {_RATES[-1]} can be used")
     parts: list[Float32] = []
     count = 0
     for frame in container.decode(audio=0):
         frame.pts = None
         count += frame.samples
+        if frame.layout.nb_channels > _MOST_CHANNELS:
+            raise MediaError(f"{name} has more than {_MOST_CHANNELS} channels")
         if max_seconds is not None and count > max_seconds * rate:
             raise MediaError(f"{name} is longer than {max_seconds:.0f} seconds")
         # The mean of the channels: FFmpeg's own down-mix makes equal channels 3 dB louder.

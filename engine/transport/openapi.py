@@ -18,6 +18,7 @@ from engine.transport.schemas import JSON, SCHEMAS, array, record, ref, text
 
 PATH = "/openapi.json"
 _BYTES: JSON = {"description": "Raw bytes."}
+_SOUNDS = ("audio/wav", "audio/ogg", "audio/mpeg", "audio/flac", "audio/L16", "audio/pcm")
 
 
 def routes() -> list[web.RouteDef]:
@@ -220,7 +221,7 @@ def _live() -> JSON:
                 "Say the sound in the body: a file, or raw samples while they still arrive",
                 speak | _NO_SESSION,
                 parameters=_in_path("id") + query,
-                requestBody=_body("audio/*", "audio/L16", "audio/pcm"),
+                requestBody=_body(*_SOUNDS),
             )
         },
         "/sessions/{id}/interrupt": {

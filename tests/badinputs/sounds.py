@@ -71,6 +71,14 @@ def _refused() -> dict[str, bytes]:
         "no-data": wav(b""),
         "rate-0": wav(tone(), rate=0),
         "channels-0": wav(tone(), channels=0),
+        "rate-1": wav(tone(), rate=1),
+        "rate-384000": wav(tone(9000), rate=384_000),
+        "rate-2147483647": wav(tone(), rate=2**31 - 1),
+        "channels-8": wav(np.repeat(np.frombuffer(tone(400), "<i2"), 8).tobytes(), channels=8),
+        "channels-9": wav(np.repeat(np.frombuffer(tone(400), "<i2"), 9).tobytes(), channels=9),
+        "channels-64": wav(np.repeat(np.frombuffer(tone(400), "<i2"), 64).tobytes(), channels=64),
+        "channels-65535": wav(bytes(1_310_700), channels=65_535),
+        "mp3-then-text": mp3 + b"and then some words",
         "bits-0": wav(tone(), bits=0),
         "bits-7": wav(tone(), bits=7, kind=0x77),
         "kind-unknown": wav(tone(), kind=0xBEEF),
@@ -104,17 +112,13 @@ def _refused() -> dict[str, bytes]:
 
 def _odd() -> dict[str, bytes]:
     """Said all the same: what is there is sound."""
-    mp3 = encoded("mp3", "mp3")
     eight = (np.sin(np.arange(1600) * 0.1) * 60 + 128).astype(np.uint8).tobytes()
-    wide = np.repeat(np.frombuffer(tone(400), "<i2"), 64).tobytes()
     return {
         "length-2-gb": wav(tone(), size=2**31 - 1, riff=2**31 - 1),
         "length-0": wav(tone(), size=0),
         "length-unknown": wav(tone(), size=2**32 - 1, riff=2**32 - 1),
         "length-odd": wav(tone() + b"\x01"),
-        "rate-1": wav(tone(), rate=1),
-        "rate-384000": wav(tone(9000), rate=384_000),
-        "channels-64": wav(wide, channels=64),
+        "channels-7": wav(np.repeat(np.frombuffer(tone(400), "<i2"), 7).tobytes(), channels=7),
         "bits-8": wav(eight, bits=8),
         "bits-24": wav(bytes(4800), bits=24),
         "bits-32": wav(bytes(6400), bits=32),
@@ -123,7 +127,6 @@ def _odd() -> dict[str, bytes]:
         "full-scale": wav(np.tile(np.array([32767, -32768], "<i2"), 800).tobytes()),
         "one-sample": wav(b"\x01\x00"),
         "trailing-garbage": wav(tone()) + b"LIST" + b"\xff" * 60,
-        "mp3-then-text": mp3 + b"and then some words",
         "ogg-named-wav": encoded("ogg", "libopus"),
     }
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 from schemathesis.checks import (
     CheckContext,
     content_type_conformance,
@@ -17,19 +19,45 @@ from schemathesis.checks import (
 )
 
 from engine.transport.openapi import document
+from tests.badinputs.sdp import GOOD, refused
+from tests.badinputs.sounds import sounds
 from tests.e2e.testcard import CardEngine
 from tests.e2e.threaded import served
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
+_TEXTS = st.sampled_from([GOOD, *(text for text, _ in refused().values())]) | st.text()
+_SOUNDS = st.sampled_from([case.body for case in sounds()]) | st.binary(max_size=2000)
+
+
+def raw(media_type: str, contents: st.SearchStrategy[bytes]) -> None:
+    """Bodies of this type are bytes, drawn from the corpus or at random."""
+    schemathesis.openapi.media_type(media_type, contents)
+    schemathesis.serializer(media_type)(lambda _ctx, value: value)
+
+
+raw("application/sdp", _TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")))
+raw("application/trickle-ice-sdpfrag", _TEXTS.map(lambda text: text.encode("utf-8", "replace")))
+for kind in ("audio/wav", "audio/ogg", "audio/mpeg", "audio/flac", "audio/L16", "audio/pcm"):
+    raw(kind, _SOUNDS)
+
 TOKEN = "right"  # noqa: S105 - a test's
+RIGHT = {"Authorization": f"Bearer {TOKEN}"}
 schema = schemathesis.openapi.from_dict(json.loads(json.dumps(document())))
 
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[str]:
-    with served(CardEngine(capacity=3), token=TOKEN) as address:
+    with served(CardEngine(capacity=60), token=TOKEN) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def session(base: str) -> str:
+    """A session that stays open: an id that is not drawn but real."""
+    answer = requests.post(f"{base}/sessions", json={"mode": "agent"}, headers=RIGHT, timeout=10)
+    assert answer.status_code == 201
+    return str(answer.json()["id"])
 
 
 def no_failure_of_ours(
@@ -60,9 +88,24 @@ CHECKS = [
     suppress_health_check=list(HealthCheck),
 )
 def test_answers_are_as_documented(case: schemathesis.Case, base: str) -> None:
-    case.call_and_validate(
-        base_url=base, headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS, timeout=10
-    )
+    case.call_and_validate(base_url=base, headers=RIGHT, checks=CHECKS, timeout=10)
+
+
+@schema.include(path_regex=r"{id}").parametrize()
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_about_a_real_session_are_as_documented(
+    case: schemathesis.Case, base: str, session: str
+) -> None:
+    if case.operation.label in ("DELETE /sessions/{id}", "GET /sessions/{id}/events"):
+        return  # the one would end it for the others, the other answers until it ends
+    case.path_parameters["id"] = session
+    case.call_and_validate(base_url=base, headers=RIGHT, checks=CHECKS, timeout=10)
 
 
 def test_who_has_no_token_learns_nothing() -> None:
