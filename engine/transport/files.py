@@ -27,7 +27,7 @@ _UPLOADS = "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,mov,matroska"
 """Containers a stranger may send, as FFmpeg names them (mov: mp4 and m4a; matroska: webm). Others
 make FFmpeg open further files or listen on the network: playlists, concat, session descriptions."""
 _MOST_CHANNELS = 7
-"""From eight planes on PyAV 18 counts more than there are and reads them, which ends the process."""
+"""From eight planes on, PyAV 18 counts more than there are; reading them ends the process."""
 _RATES = range(4000, 192_001)
 
 
