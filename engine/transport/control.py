@@ -86,7 +86,7 @@ class Control:
         try:
             if len(message) > _MAX_MESSAGE:
                 raise ValueError("too long")
-            content = json.loads(message)
+            content = json.loads(message, parse_constant=_no_number)
             kind = content["type"]
         except (ValueError, KeyError, TypeError, RecursionError):
             self._refuse(channel)
@@ -100,3 +100,8 @@ class Control:
 
     def _refuse(self, channel: RTCDataChannel) -> None:
         self._write(channel, json.dumps({"type": "error", "message": "not understood"}))
+
+
+def _no_number(word: str) -> None:
+    """NaN and Infinity are no JSON: browsers could not read them in the answer."""
+    raise ValueError(f"{word} is no JSON")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aiortc import sdp
+import re
+
+from aiortc import RTCDtlsParameters, RTCIceParameters, sdp
 
 from engine.errors import EngineError
 
@@ -11,6 +13,9 @@ AUDIO_CODECS = ("opus",)
 _CODECS = {"video": VIDEO_CODECS, "audio": AUDIO_CODECS}
 _MAX_CHARACTERS = 100_000
 _MAX_SECTIONS = 16
+_DIGESTS = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
+"""Bytes of the fingerprints aiortc checks."""
+_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})*")
 
 
 class OfferError(EngineError):
@@ -59,8 +64,26 @@ def _check_media(description: sdp.SessionDescription) -> None:
                 f"The offer has {section.kind} as {', '.join(sorted(set(offered))) or 'nothing'}; "
                 f"this server speaks {' and '.join(wanted)}.",
             )
-        if section.ice is None or not section.ice.usernameFragment or section.dtls is None:
+        if not (_has_credentials(section.ice) and _has_fingerprint(section.dtls)):
             raise OfferError("not_sdp", "The offer lacks ICE or DTLS parameters.")
+        if not all(0 <= candidate.port <= 65535 for candidate in section.ice_candidates):
+            raise OfferError("not_sdp", "A candidate of the offer has a port that cannot be.")
+    names = [section.rtp.muxId for section in description.media if section.rtp.muxId]
+    if len(set(names)) < len(names):
+        raise OfferError("not_sdp", "Two parts of the offer have the same name (mid).")
+
+
+def _has_credentials(ice: RTCIceParameters | None) -> bool:
+    return ice is not None and bool(ice.usernameFragment and ice.password)
+
+
+def _has_fingerprint(dtls: RTCDtlsParameters | None) -> bool:
+    """One that can be checked: without, the connection would fail after the answer."""
+    return dtls is not None and any(
+        re.fullmatch(_PAIRS, print_.value) and (len(print_.value) + 1) // 3 == length
+        for print_ in dtls.fingerprints
+        if (length := _DIGESTS.get(print_.algorithm.lower()))
+    )
 
 
 def _without_local_names(text: str) -> str:

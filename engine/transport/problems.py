@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from aiohttp import web
 
 from engine.errors import ConfigError, EngineError, MediaError, Overloaded, SessionClosed
@@ -14,6 +16,7 @@ _STATUS: tuple[tuple[type[EngineError], int, str], ...] = (
     (ConfigError, 422, "bad_option"),
     (SessionClosed, 409, "not_running"),
 )
+_HTTP = {403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 class Refused(EngineError):
@@ -42,7 +45,9 @@ def no_avatar() -> Refused:
 
 
 @web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def problems(  # noqa: PLR0911 - one answer for each kind of error
+    request: web.Request, handler: Handler
+) -> web.StreamResponse:
     """Turn the engine's errors into answers."""
     try:
         return await handler(request)
@@ -57,7 +62,23 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except EngineError as error:
         for kind, status, word in _STATUS:
             if isinstance(error, kind):
-                return refusal(status, word, str(error))
+                return refusal(status, word, _sentence(str(error)))
         raise
-    except web.HTTPRequestEntityTooLarge:
-        return refusal(413, "too_large", "The request is larger than this server takes.")
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _of_http(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return refusal(404, "not_found", "Not found.")
+
+
+def _of_http(error: web.HTTPException) -> web.Response:
+    word = _HTTP.get(error.status, "bad_request")
+    allow = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    return refusal(error.status, word, _sentence(error.reason), **allow)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].removesuffix(".") + "."

@@ -48,6 +48,7 @@ def refused() -> dict[str, tuple[str, str]]:
         "media-line-of-words": ("v=0\r\nm=audio x y z\r\n", "not_sdp"),
         "media-line-cut": (HEAD + "m=audio", "not_sdp"),
         "media-line-empty": (HEAD + "m=\r\n", "not_sdp"),
+        "audio-only": (HEAD.replace("BUNDLE 0 1 2", "BUNDLE 0") + AUDIO, "codec"),
         "unknown-medium": (HEAD + AUDIO.replace("m=audio", "m=smell"), "no_media"),
         "port-is-a-word": (_replaced(r"^m=audio \d+", "m=audio http"), "not_sdp"),
         "payload-is-a-word": (GOOD.replace("SAVPF 96", "SAVPF ninety"), "not_sdp"),
@@ -74,6 +75,10 @@ def refused() -> dict[str, tuple[str, str]]:
             _inserted("a=candidate:1 1 udp 2130706431 127.0.0.1 http typ host"),
             "not_sdp",
         ),
+        "candidate-port-99999": (
+            _inserted("a=candidate:1 1 udp 1 127.0.0.1 99999 typ host"),
+            "not_sdp",
+        ),
         "candidate-empty": (_inserted("a=candidate:"), "not_sdp"),
         "candidates-100000": (GOOD.replace(candidates, candidates * 100_000, 1), "too_large"),
         "codecs-unknown": (
@@ -82,26 +87,19 @@ def refused() -> dict[str, tuple[str, str]]:
         ),
         "audio-codec-unknown": (GOOD.replace("opus/48000/2", "G729/8000"), "codec"),
         "video-codec-unknown": (GOOD.replace("VP8/", "X1/").replace("H264/", "X2/"), "codec"),
-        "no-codec-lines": (without("a=rtpmap"), "codec"),
+        "no-codec-lines": (without("a=rtpmap"), "not_sdp"),
         "rtpmap-cut": (_replaced(r"^a=rtpmap:96.*$", "a=rtpmap:96"), "not_sdp"),
         "rtpmap-rate-word": (GOOD.replace("opus/48000/2", "opus/fast/2"), "not_sdp"),
         "rtpmap-rate-huge": (GOOD.replace("opus/48000", "opus/" + "9" * 5000), "not_sdp"),
-        "ssrc-huge": (_replaced(r"^a=ssrc:\d+", "a=ssrc:" + "9" * 40), "not_sdp"),
         "ssrc-word": (_replaced(r"^a=ssrc:\d+", "a=ssrc:many"), "not_sdp"),
         "extension-id-word": (_replaced(r"^a=extmap:1 ", "a=extmap:x "), "not_sdp"),
         "sctp-port-word": (GOOD.replace("a=sctp-port:5000", "a=sctp-port:five"), "not_sdp"),
         "sections-17": (HEAD + AUDIO + VIDEO * 16, "no_media"),
         "sections-500": (HEAD + "m=audio 9 UDP/TLS/RTP/SAVPF 96\r\n" * 500, "no_media"),
         "duplicate-mids": (GOOD.replace("a=mid:1", "a=mid:0"), "not_sdp"),
-        "bundle-of-strangers": (
-            GOOD.replace("a=group:BUNDLE 0 1 2", "a=group:BUNDLE a b c"),
-            "not_sdp",
-        ),
-        "nul-in-ufrag": (GOOD.replace("a=ice-ufrag:", "a=ice-ufrag:\x00"), "not_sdp"),
         "nul-everywhere": (GOOD.replace(" ", "\x00"), "not_sdp"),
-        "long-line": (_inserted("a=x:" + "y" * 90_000), "not_sdp"),
+        "long-line": (_inserted("a=x:" + "y" * 90_000), "too_large"),
         "address-family-7": (GOOD.replace("IN IP4 127.0.0.1", "IN IP7 127.0.0.1"), "not_sdp"),
-        "plain-rtp": (GOOD.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"), "not_sdp"),
     }
 
 
@@ -116,13 +114,15 @@ def accepted() -> dict[str, str]:
             "a=candidate:1 1 pigeon 2130706431 127.0.0.1 9 typ host"
         ),
         "candidate-of-odd-type": _inserted("a=candidate:1 1 udp 1 127.0.0.1 9 typ wish"),
-        "candidate-port-99999": _inserted("a=candidate:1 1 udp 1 127.0.0.1 99999 typ host"),
         "candidate-broadcast": _inserted("a=candidate:1 1 udp 1 255.255.255.255 9 typ host"),
         "candidate-local-name": _inserted("a=candidate:1 1 udp 1 aa-bb.local 9 typ host"),
         "unknown-attributes": _inserted("\r\n".join(f"a=x-{n}:{n}" for n in range(500))),
         "bandwidth-huge": _inserted("b=AS:99999999999999999999"),
-        "audio-only": HEAD.replace("BUNDLE 0 1 2", "BUNDLE 0") + AUDIO,
         "inactive-audio": GOOD.replace("a=sendrecv", "a=inactive"),
+        "ssrc-huge": _replaced(r"^a=ssrc:\d+", "a=ssrc:" + "9" * 40),
+        "bundle-of-strangers": GOOD.replace("a=group:BUNDLE 0 1 2", "a=group:BUNDLE a b c"),
+        "nul-in-ufrag": GOOD.replace("a=ice-ufrag:", "a=ice-ufrag:\x00"),
+        "plain-rtp": GOOD.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"),
         "setup-active": _replaced(r"^a=setup:.*$", "a=setup:active"),
     }
 

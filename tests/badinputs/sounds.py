@@ -141,7 +141,6 @@ def _raw() -> Iterator[Request]:
         "rate-fraction": "audio/L16;rate=24000.5",
         "rate-huge": "audio/L16;rate=999999999999999999999",
         "rate-1": "audio/L16;rate=1",
-        "rate-arabic": "audio/L16;rate=\N{ARABIC-INDIC DIGIT TWO}4000",
         "channels-2": "audio/L16;rate=24000;channels=2",
         "channels-word": "audio/L16;rate=24000;channels=mono",
     }.items():
