@@ -10,6 +10,9 @@ from clients.mic.pace import Rate
 from clients.mic.sinks import Sink
 from engine.media import Float32, UInt8
 
+REDUCED = "reduced to keep pace"
+"""What the web page says too when fewer or smaller pictures are made than configured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:

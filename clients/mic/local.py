@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from clients.mic.avatar import Audience, Figures
+from clients.mic.avatar import REDUCED, Audience, Figures
 from clients.mic.pace import Latency
 from engine.app import Engine
 from engine.clock import Clock
+from engine.events import Event
 from engine.media import AudioChunk, Float32
 from engine.slots import RATE, SLOT_SAMPLES
 from engine.transport.ingest import AudioIngest
@@ -29,6 +30,8 @@ class LocalAvatar:
         self._audience = audience
         self._clock = clock
         self._session = engine.create_session()
+        self._session.on_event(self._follow)
+        self._note = ""
         self._latency = Latency(RATE)
         # The microphone's clock is not the machine's: this keeps the line in step, as on a server.
         self._line = AudioIngest(clock)
@@ -56,7 +59,7 @@ class LocalAvatar:
         """How it goes."""
         with self._lock:
             lost = self._line.stats.dropped_ms + self._session.dropped_ms
-            return Figures(self._latency.seconds, lost)
+            return Figures(self._latency.seconds, lost, self._note)
 
     def close(self) -> None:
         """End the session."""
@@ -64,6 +67,10 @@ class LocalAvatar:
         if self._thread.ident is not None:
             self._thread.join()
         self._session.close()
+
+    def _follow(self, event: Event) -> None:
+        if event.kind == "degraded":
+            self._note = REDUCED if event.fields["level"] else ""
 
     def _push(self, chunks: list[AudioChunk]) -> None:
         for chunk in chunks:
@@ -86,6 +93,7 @@ class LocalAvatar:
             self._push(self._line.tick())
         now = self._clock.now()
         slot = self._session.playout.next_slot(now)
+        self._session.slot_left(slot)
         if slot.content is not None and not slot.repeated:
             with self._lock:
                 self._latency.shown(slot.content * SLOT_SAMPLES, now)

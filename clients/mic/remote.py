@@ -27,7 +27,7 @@ from aiortc import (
 )
 from aiortc.mediastreams import MediaStreamError
 
-from clients.mic.avatar import Audience, Figures
+from clients.mic.avatar import REDUCED, Audience, Figures
 from clients.mic.pace import Backoff
 from engine.clock import Clock
 from engine.errors import EngineError
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 PACKET = RATE // 50
 _TIMEOUT = aiohttp.ClientTimeout(total=20)
 _PING_SECONDS = 1.0
-_SILENT_SECONDS = 6.0
+_SILENT_SECONDS = 5.0
 """Seconds without a picture or a word after which the server counts as gone."""
 _CLOSE_SECONDS = 10.0
 _APART_SECONDS = 0.2
@@ -151,7 +151,7 @@ class ServerAvatar:
         self._lost = 0.0
         self._delay: float | None = None
         self._rtt = 0.0
-        self._connected = False
+        self._connected = self._reduced = False
         self._resume = ""
         self._voice: AudioTrack | None = None
         self._heard = clock.now()
@@ -176,7 +176,7 @@ class ServerAvatar:
         """How it goes. The server tells how far it runs behind; the network adds a round trip."""
         latency = None if self._delay is None else self._delay + self._rtt
         dropped = self._voice.dropped if self._voice else 0
-        note = "" if self._connected else "not connected"
+        note = (REDUCED if self._reduced else "") if self._connected else "not connected"
         return Figures(latency, self._lost + dropped * 20.0, note)
 
     def close(self) -> None:
@@ -344,6 +344,8 @@ class ServerAvatar:
             self._delay = message.get("playout", {}).get("depth_ms", 0.0) / 1000
         elif kind == "pong":
             self._rtt = self._clock.now() - float(message["t"])
+        elif kind == "degraded":
+            self._reduced = bool(message["level"])
         elif kind == "error":
             self._tell(f"the server says: {message.get('message')}")
         elif kind == "session_ending":
