@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from engine.app import default_portrait
+from engine.avatars import default_portrait
 from engine.config import EngineConfig, load_config
 from engine.errors import EngineError
 from engine.face.analysis import FaceAnalyser

@@ -47,11 +47,11 @@ class Connection(Protocol):
         ...
 
     def report(self) -> dict[str, object]:
-        """Numbers of the sending side."""
+        """Numbers of both directions."""
         ...
 
     def counts(self) -> dict[str, int]:
-        """Counters since it began: ``bytes`` and ``key_frames`` sent."""
+        """Counters since it began: ``bytes``, ``key_frames``, ``nack``, ``pli``."""
         ...
 
     def leave(self, reason: str) -> None:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOP_PROBE_SECONDS = 0.05
+_SENT_COUNTERS = {
+    "key_frames": "Key frames encoded",
+    "nack": "Video packets that receivers asked for again",
+    "pli": "Key frames that receivers asked for",
+}
 _MAX_PARKED = 64
 """Parked sessions kept; then the oldest is over."""
 _STOPPING_RETRY_SECONDS = 5
@@ -155,7 +160,8 @@ class LiveSessions(Collector):
         for name, text in PLAYOUT_COUNTERS.items():
             yield CounterMetricFamily(f"avatar_playout_{name}", text, totals[name])
         yield CounterMetricFamily("avatar_sent_bytes", "Encoded video bytes", totals["bytes"])
-        yield CounterMetricFamily("avatar_key_frames", "Key frames encoded", totals["key_frames"])
+        for name, text in _SENT_COUNTERS.items():
+            yield CounterMetricFamily(f"avatar_{name}", text, totals[name])
         yield _gauge("avatar_peers", "Connections, also those still being made", connections)
         yield _gauge("avatar_parked", "Sessions whose client may come back", parked)
         yield _gauge("avatar_playout_delay_seconds", "Longest playout delay", depth / 1000)

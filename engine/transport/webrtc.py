@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
@@ -35,10 +36,11 @@ from engine.errors import EngineError, SessionClosed
 from engine.slots import Slot
 from engine.transport.base import Host
 from engine.transport.control import Control
-from engine.transport.encoder import SEND_STATS, SendStats
 from engine.transport.ingest import mono
+from engine.transport.jitter import RECEIVE_STATS, ReceiveStats
 from engine.transport.offer import AUDIO_CODECS, VIDEO_CODECS, OfferError
 from engine.transport.sdpfrag import Fragment
+from engine.transport.sendstats import SEND_STATS, SendStats
 from engine.transport.tracks import Output
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ class WebRtcConnection:
         self.etag = f'"{secrets.token_urlsafe(9)}"'
         """Names this ICE session, for ``If-Match`` (RFC 9725)."""
         self.sent = SendStats()
+        self.received = ReceiveStats()
         self.connected = False
         self.publishes = role is not Role.PLAY
         self.output = None if role is Role.PUBLISH else Output()
@@ -98,7 +101,18 @@ class WebRtcConnection:
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._hears = False
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(options.ice_servers)))
-        self._prepare()
+        with self._counting():
+            self._prepare()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """What aiortc makes meanwhile counts for this connection."""
+        tokens = SEND_STATS.set(self.sent), RECEIVE_STATS.set(self.received)
+        try:
+            yield
+        finally:
+            SEND_STATS.reset(tokens[0])
+            RECEIVE_STATS.reset(tokens[1])
 
     def _prepare(self) -> None:
         if self.output is not None:
@@ -119,16 +133,14 @@ class WebRtcConnection:
         Raises:
             OfferError: if aiortc finds nothing in common.
         """
-        token = SEND_STATS.set(self.sent)
         try:
-            await self._pc.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
-            if self.output is None:
-                self._refuse_video()
-            await self._pc.setLocalDescription(await self._pc.createAnswer())
+            with self._counting():
+                await self._pc.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
+                if self.output is None:
+                    self._refuse_video()
+                await self._pc.setLocalDescription(await self._pc.createAnswer())
         except (OperationError, InvalidStateError, InvalidAccessError, ValueError) as error:
             raise OfferError("codec", f"The offer cannot be answered: {error}.") from error
-        finally:
-            SEND_STATS.reset(token)
         return self._pc.localDescription.sdp
 
     async def trickle(self, fragment: Fragment) -> None:
@@ -173,16 +185,12 @@ class WebRtcConnection:
         return self.sent.encode_ms
 
     def report(self) -> dict[str, object]:
-        """Numbers of the sending side."""
-        return {
-            "encode_ms": round(self.sent.encode_ms, 2),
-            "bitrate": self.sent.bitrate,
-            "frames": self.sent.frames,
-        }
+        """Numbers of both directions."""
+        return {**self.sent.report(), "microphone": asdict(self.received)}
 
     def counts(self) -> dict[str, int]:
         """Counters since it began."""
-        return {"bytes": self.sent.bytes, "key_frames": self.sent.key_frames}
+        return self.sent.counts()
 
     async def _free(self) -> None:
         self.connected = False
