@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -73,6 +73,22 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
         return json.dumps(fields)
+
+
+class _AboutSession(logging.LoggerAdapter[logging.Logger]):
+    """Says in the text which session is meant, and in a field of its own for programs."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """The message and what goes with it."""
+        name = (self.extra or {})["session"]
+        return f"session {name}: {msg}", {**kwargs, "extra": {"session": name}}
+
+
+def about_session(log: logging.Logger, name: str) -> logging.LoggerAdapter[logging.Logger]:
+    """A logger whose lines are about one session; ``name`` is its whole id."""
+    return _AboutSession(log, {"session": name[:6]})
 
 
 def configure(

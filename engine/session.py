@@ -27,6 +27,7 @@ from engine.clock import Clock, SystemClock
 from engine.errors import SessionClosed
 from engine.events import Event
 from engine.ladder import Ladder, Rung, left_out, rungs
+from engine.logs import about_session
 from engine.media import AudioChunk, Float32, MotionFrame, VideoFrame
 from engine.metrics import Metrics
 from engine.motion.settle import CLOSING, Settle, closing, is_open
@@ -108,6 +109,7 @@ class Session:
         steps: int = 2,
     ) -> None:
         self.id = name
+        self._log = about_session(log, name)
         self.playout = playout
         self.error: Exception | None = None
         self._pipeline = pipeline
@@ -477,7 +479,7 @@ class Session:
     def _degraded(self) -> Event:
         self._metrics.degraded(self.id, self._ladder.level)
         rung = self._rung
-        log.info("session %s: level %d: %s", self.id[:6], self._ladder.level, rung)
+        self._log.info("level %d: %s", self._ladder.level, rung)
         return Event(
             "degraded",
             {
@@ -498,7 +500,7 @@ class Session:
             first, self._abandoned = not self._abandoned, True
         if first:
             self._metrics.workers_stuck.inc()
-            log.error("session %s: its worker hangs and is left behind", self.id[:6])
+            self._log.error("its worker hangs and is left behind")
 
     # The worker.
 
@@ -506,7 +508,8 @@ class Session:
         try:
             self._run()
         except Exception as error:
-            log.exception("session %s failed", self.id[:6])
+            name = self.id[:6]
+            log.exception("session %s failed", name, extra={"session": name})
             self.error = error
             self._metrics.sessions_failed.inc()
         with self._closing:

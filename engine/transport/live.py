@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from engine.clock import Clock
 from engine.errors import ConfigError, EngineError, SessionClosed
 from engine.events import Event
+from engine.logs import about_session
 from engine.media import AudioChunk, Float32
 from engine.slots import Slot
 from engine.transport.base import Connection
@@ -132,6 +133,7 @@ class LiveSession:
         options: LiveOptions,
     ) -> None:
         self.id = session.id
+        self._log = about_session(log, self.id)
         self.settings = settings
         self.resume_token = secrets.token_urlsafe(24)
         self.hub = Hub()
@@ -321,7 +323,7 @@ class LiveSession:
             self.past.update(connection.counts())
             if connection.output is not None:
                 self._pump.outputs.discard(connection.output)
-        log.info("session %s: a connection ends: %s", self.id[:6], reason)
+        self._log.info("a connection ends: %s", reason)
         if not self.connections and not self._over.done():
             await self._park(reason)
 
@@ -414,7 +416,8 @@ class LiveSession:
         try:
             await work
         except Exception:
-            log.exception("session %s: transport failed", self.id[:6])
+            name = self.id[:6]
+            log.exception("session %s: transport failed", name, extra={"session": name})
             self.end("error")
 
     async def _close_session(self) -> None:

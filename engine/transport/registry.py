@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from engine.clock import Clock
 from engine.errors import Overloaded
+from engine.logs import about_session
 from engine.transport.live import PLAYOUT_COUNTERS, LiveOptions, LiveSession, Settings
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class LiveSessions(Collector):
         self._lives[live.id] = live
         self._tasks[live.id] = asyncio.ensure_future(self._serve(live))
         self._limit_parked()
-        log.info("session %s begins", live.id[:6])
+        about_session(log, live.id).info("begins")
         return live
 
     def get(self, name: str) -> LiveSession:
@@ -178,7 +179,7 @@ class LiveSessions(Collector):
         try:
             reason = await live.run()
         finally:
-            log.info("session %s ends: %s", live.id[:6], reason)
+            about_session(log, live.id).info("ends: %s", reason)
             self._ended[reason] += 1
             self._past.update(live.counts())
             del self._lives[live.id], self._tasks[live.id]

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from engine.config import ServerConfig
-from engine.logs import JsonFormatter, configure
+from engine.logs import JsonFormatter, about_session, configure
 from engine.serve import main
 from tests.e2e.conftest import serving
 from tests.e2e.testcard import CardEngine
@@ -168,3 +168,11 @@ def test_a_connection_that_never_asks_is_closed() -> None:
         return ended.result()
 
     assert b"200" not in asyncio.run(scenario())
+
+
+def test_lines_about_a_session_name_it_in_text_and_as_a_field() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream=stream)
+    about_session(logging.getLogger("engine.x"), "abcdefgh-secret").info("ends: %s", "lost")
+    line = json.loads(stream.getvalue())
+    assert (line["session"], line["message"]) == ("abcdef", "session abcdef: ends: lost")
