@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import report
 
 NAMES = {
+    "faults": "bad inputs, killed workers, bad networks and churn while somebody is served",
     "gpu": "networks, sessions, latency, memory and floors of a GPU (or, as a dry run, a CPU)",
     "loopback": "a real server and a peer: latency, slots, skew, barge-in, bad networks",
     "motion": "cost of the motion network per second of motion, by denoising steps",
