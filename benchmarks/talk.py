@@ -106,7 +106,7 @@ def _judge(
     part.figures |= summary("audio_to_encoded", old.encoded[settled])
     if "audio_to_encoder_p95_ms" in part.figures:
         part.figures["encoder_p95_ms"] = part.figures["audio_to_encoder_p95_ms"]
-    for name in ("encode_ms", "delay_ms", "mic_ms"):
+    for name in ("encode_ms", "delay_ms"):
         values = [message[name] / 1000 for message in stats if name in message]
         part.figures |= summary(f"server_{name.removesuffix('_ms')}", values)
     part.figures |= summary("skew_signed", skews)

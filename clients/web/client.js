@@ -292,8 +292,8 @@ async function figures() {
   $("bitrate").textContent = `${Math.round(numbers.kbps)} kb/s`;
   $("rtt").textContent = numbers.rtt === null ? "–" : `${Math.round(numbers.rtt)} ms`;
   if (!state.server) return;
-  const { mic_ms: mic, delay_ms: delay, encode_ms: encode } = state.server;
-  const total = CAPTURE_MS + mic + delay + encode + (numbers.rtt ?? 0) + numbers.buffer;
+  const { delay_ms: delay, encode_ms: encode } = state.server;
+  const total = CAPTURE_MS + delay + encode + (numbers.rtt ?? 0) + numbers.buffer;
   $("latency").textContent = `${Math.round(total)} ms`;
 }
 

@@ -221,6 +221,7 @@ class LiveSession:
                 for other in self.connections.values():
                     if other.publishes:
                         other.leave("replaced")
+                self._ingest.restart()
             self.connections[connection.id] = connection
             self._serving[connection.id] = asyncio.ensure_future(self._serve(connection))
         try:
@@ -389,7 +390,6 @@ class LiveSession:
             return
         playout, ingest = session.playout.stats(), self._ingest.stats.as_dict()
         common: dict[str, Any] = {
-            "mic_ms": round(ingest.get("buffer_ms", 40.0), 1),
             "delay_ms": round(playout.depth_ms, 1),
             "playout": {name: round(value, 2) for name, value in playout.as_dict().items()},
             "ingest": {name: round(value, 1) for name, value in ingest.items()},
