@@ -16,7 +16,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -267,7 +267,7 @@ class LiveSession:
         if not self._work:
             self.session.resume()
             self._ingest = AudioIngest(self._clock)
-            self._work = [self._start(self._pump.run()), self._start(self._pace())]
+            self._work = [self._start(self._pump.run), self._start(self._pace)]
         connection.send("connected", {"session": self.id, "state": self.session.state})
 
     def sound(self, connection: Connection, samples: Float32, pts: int) -> None:
@@ -408,13 +408,13 @@ class LiveSession:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(self._publish, event)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         return asyncio.ensure_future(self._guard(work))
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A task that fails ends the session instead of being forgotten."""
         try:
-            await work
+            await work()
         except Exception:
             name = self.id[:6]
             log.exception("session %s: transport failed", name, extra={"session": name})

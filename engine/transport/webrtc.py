@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import av
@@ -173,7 +174,7 @@ class WebRtcConnection:
 
     async def run(self) -> str:
         """Serve the client until it is gone, then free everything. Returns the reason."""
-        self._start(self._watch())
+        self._start(self._watch)
         try:
             return await self._gone
         finally:
@@ -204,14 +205,14 @@ class WebRtcConnection:
         except TimeoutError:
             log.error("a connection did not close in %.0f s", _CLOSE_SECONDS)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.ensure_future(self._guard(work))
         self._tasks.add(task)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A task that fails ends the connection instead of being forgotten."""
         try:
-            await work
+            await work()
         except SessionClosed:
             self.leave("session closed")
         except EngineError as error:
@@ -239,7 +240,7 @@ class WebRtcConnection:
         listen = track.kind == "audio" and not self._hears and self.publishes
         self._hears = self._hears or listen
         # What is not wanted is drained all the same: aiortc's queue has no limit.
-        self._start(self._hear(track) if listen else _drain(track))
+        self._start(partial(self._hear if listen else _drain, track))
 
     def _refuse_video(self) -> None:
         """Publishers' pictures are not wanted: nobody should decode them."""
