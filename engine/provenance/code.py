@@ -32,7 +32,9 @@ KEY = b"vivace provenance mark, version 1"
 
 _SYMBOLS, _SYMBOL_BITS = 4, 12
 _WORDS = 1 << _SYMBOL_BITS
-_SYMBOL_CELLS = 608
+_SYMBOL_CELLS = 736
+"""A symbol has to win against 4095 others, the reference against as many places as a search tries:
+with this many cells both fail at about the same noise."""
 _REFERENCE_CELLS = GRID * GRID - _SYMBOLS * _SYMBOL_CELLS
 
 Int8 = NDArray[np.int8]
@@ -101,7 +103,7 @@ class Code:
 
     @cached_property
     def _books(self) -> Int8:
-        """int8 [4, 4096, 608]: the rows a symbol chooses from."""
+        """int8 [4, 4096, 736]: the rows a symbol chooses from."""
         rows = [[self._row(s, w) for w in range(_WORDS)] for s in range(_SYMBOLS)]
         return np.array(rows, np.int8)
 

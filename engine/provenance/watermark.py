@@ -18,9 +18,9 @@ import numpy as np
 from engine.media import Float32, UInt8
 from engine.provenance.code import GRID, Int8, Payload, default_code
 
-FLAT, TEXTURED = 0.65, 2.0
+FLAT, TEXTURED = 0.65, 3.0
 """Change in grey levels of a cell among opposite ones."""
-_GAIN = 0.15
+_GAIN = 0.2
 """Strength per level of mean deviation from the surroundings."""
 _SOFT, _WIDE, _FLATTEN = 1.2, 10.0, 0.8
 """Blur of the edges and width of an area, pixels of 512; share of the area's change taken out."""
