@@ -126,9 +126,9 @@ def create_app(engine: Engine, config: ServerConfig, token: str = "") -> web.App
     options = LiveOptions(grace=config.grace_s, ttl=config.ttl_s)
     lives = app[LIVES] = LiveSessions(engine, clock, options, engine.metrics.registry)
     app.add_routes(openapi.routes())
-    app.add_routes(SessionRoutes(lives, peers, clock).routes())
     app.add_routes(WhipRoutes(lives, peers, clock).routes())
-    for part in (Pages(engine, config, lives), AvatarRoutes(engine, config)):
+    sessions = SessionRoutes(lives, peers, clock)
+    for part in (Pages(engine, config, lives), sessions, AvatarRoutes(engine, config)):
         app.add_routes(part.routes())
         app.cleanup_ctx.append(part.lifetime)
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -15,7 +15,8 @@ from engine.transport.live import MODES, LiveSession, Settings, read_changes
 from engine.transport.offer import OfferError, read_offer
 from engine.transport.problems import Refused, no_avatar, no_session
 from engine.transport.registry import LiveSessions
-from engine.transport.speak import say_body
+from engine.transport.soundbox import SoundBox
+from engine.transport.speak import MAX_SECONDS, say_body
 from engine.transport.webrtc import PeerOptions, Role, WebRtcConnection
 
 _MAX_BODY = 200_000
@@ -38,6 +39,12 @@ class SessionRoutes:
         self._lives = lives
         self._options = options
         self._clock = clock
+        self._box = SoundBox(MAX_SECONDS)
+
+    async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
+        """End the decoder with the server."""
+        yield
+        self._box.close()
 
     def routes(self) -> list[web.RouteDef]:
         """What answers where."""
@@ -141,7 +148,7 @@ class SessionRoutes:
                 "wrong_mode",
                 'Only a session of {"mode": "agent"} can be told to speak.',
             )
-        utterance = await say_body(live.session, request)
+        utterance = await say_body(live.session, request, self._box)
         return web.json_response({"utterance": utterance}, status=202)
 
     async def interrupt(self, request: web.Request) -> web.StreamResponse:

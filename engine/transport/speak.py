@@ -7,7 +7,6 @@ in little-endian, as voice services send it. Any other ``audio/...`` is a file t
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -17,8 +16,8 @@ from aiohttp import web
 
 from engine.errors import MediaError
 from engine.media import Float32
-from engine.transport.files import decode_audio
 from engine.transport.problems import Refused
+from engine.transport.soundbox import SoundBox
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -26,10 +25,11 @@ if TYPE_CHECKING:
 _RAW = {"audio/l16": ">i2", "audio/pcm": "<i2"}
 _RATES = range(8000, 192_001)
 _MAX_NAME = 64
-_MAX_SECONDS = 300.0
+MAX_SECONDS = 300.0
+"""Sound in one request."""
 
 
-async def say_body(session: Session, request: web.Request) -> str:
+async def say_body(session: Session, request: web.Request, box: SoundBox) -> str:
     """Let a session say a request's body; returns the utterance's name.
 
     The query may hold ``utterance`` (a name for the events; requests of one name are one utterance)
@@ -54,7 +54,7 @@ async def say_body(session: Session, request: web.Request) -> str:
     if not kind.startswith("audio/"):
         raise Refused(415, "content_type", "Send sound: audio/wav, audio/ogg, audio/L16;rate=...")
     data = await request.read()
-    sound = await asyncio.to_thread(decode_audio, io.BytesIO(data), "The sound", _MAX_SECONDS)
+    sound = await asyncio.to_thread(box.decode, data)
     session.say(sound.samples, sound.rate, name, final=final)
     return name
 

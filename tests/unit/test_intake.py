@@ -265,12 +265,12 @@ def test_the_process_can_do_nothing_else(intake: Intake) -> None:
 
 
 def test_it_does_not_know_the_servers_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.face.intake import _environment
+    from engine.confined import environment
 
     monkeypatch.setenv("VIVACE_TOKEN", "secret")
     monkeypatch.setenv("PATH", "/bin")
-    assert "PATH" in _environment()
-    assert "secret" not in _environment().values()
+    assert "PATH" in environment()
+    assert "secret" not in environment().values()
 
 
 @linux
@@ -345,7 +345,7 @@ def test_closing_does_not_wait_for_a_photo_in_the_middle() -> None:
 
 
 def test_a_worn_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.face.intake.PHOTOS", 2)
+    monkeypatch.setattr("engine.confined.REQUESTS", 2)
     intake = Intake()
     try:
         pids = []
@@ -360,9 +360,9 @@ def test_a_worn_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @linux
 def test_what_the_system_cannot_take_away_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    from engine.face.intake import _greet
+    from engine.confined import greet
 
-    _greet(io.BytesIO(b"\x07network"))
+    greet("the decoder", io.BytesIO(b"\x07network"))
     assert "network" in caplog.text
 
 
