@@ -110,6 +110,7 @@ def test_what_people_have(suffix: str, box: SoundBox, tmp_path: Path) -> None:
         stream = out.add_stream(
             codecs.get(suffix, "flac" if suffix == "flac" else "pcm_s16be"), 48_000
         )
+        stream.layout = "mono"
         frame = av.AudioFrame.from_ndarray((TONE * 32767).astype(np.int16)[None], "s16", "mono")
         frame.sample_rate = 48_000
         for packet in [*stream.encode(frame), *stream.encode(None)]:
