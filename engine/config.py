@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -18,6 +20,8 @@ from engine.errors import ConfigError
 from engine.media import FPS
 
 T = TypeVar("T")
+_UNREADABLE = (OSError, ValueError, RecursionError)
+"""What tomllib raises: also for numbers of thousands of digits and brackets as deep."""
 BACKENDS = ("auto", "tensorrt", "rtx", "torch", "openvino", "onnxruntime")
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 TOKEN_VARIABLE = "VIVACE_TOKEN"  # noqa: S105 - the variable's name, not a secret
@@ -232,6 +236,12 @@ class ServerConfig:
         for name in ("rate_uploads", "rate_sessions", "rate_requests"):
             rate = getattr(self, name)
             _require(rate >= 0, f"server.{name} is {rate}; 0 or more")
+        for name in ("lost_peer_s", "grace_s", "ttl_s", "drain_s"):
+            seconds = getattr(self, name)
+            _require(seconds >= 0, f"server.{name} is {seconds}; 0 or more")
+        # More than the playout's largest delay would fail every session.
+        _require(0 <= self.preroll_ms <= 360, f"server.preroll_ms is {self.preroll_ms}; 0 to 360")
+        _require(self.upload_mb >= 1, f"server.upload_mb is {self.upload_mb}; at least 1")
         _require(self.avatars >= 1, f"server.avatars is {self.avatars}; at least 1")
         _require(self.avatars_mb >= 20, f"server.avatars_mb is {self.avatars_mb}; at least 20")
         _require(
@@ -246,10 +256,10 @@ class ServerConfig:
     @property
     def udp_port_range(self) -> range:
         """Ports of media; empty for any."""
-        first, dash, last = self.udp_ports.partition("-")
-        if not (dash and first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        found = re.fullmatch("([0-9]{1,5})-([0-9]{1,5})", self.udp_ports)
+        if found is None:
             return range(0)
-        ports = range(int(first), int(last) + 1)
+        ports = range(int(found[1]), int(found[2]) + 1)
         return ports if ports.start >= 1024 and ports.stop <= 65536 else range(0)
 
 
@@ -280,7 +290,7 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Engin
     if path is not None:
         try:
             document = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except _UNREADABLE as error:
             raise ConfigError(f"cannot read {path}: {error}") from error
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -298,7 +308,7 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Engin
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text  # a bare word: --set audio.vad=webrtc
 
 
@@ -320,10 +330,13 @@ def _merge(config: T, document: Mapping[str, Any], prefix: str) -> T:
 
 
 def _coerce(name: str, current: Any, value: Any) -> Any:
-    if isinstance(current, float) and type(value) is int:
+    if isinstance(current, float) and type(value) in (int, float):
+        _require(abs(value) <= sys.float_info.max, f"'{name}' is not a number one can count to")
         return float(value)
     if isinstance(current, tuple) and isinstance(value, list | str):
-        return (value,) if isinstance(value, str) else tuple(value)
+        values = (value,) if isinstance(value, str) else tuple(value)
+        _require(all(isinstance(item, str) for item in values), f"'{name}' is a list of texts")
+        return values
     if type(value) is not type(current):
         raise ConfigError(
             f"'{name}' is {value!r}, expected a value like {current!r} ({type(current).__name__})"

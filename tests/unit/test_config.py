@@ -48,6 +48,10 @@ def test_numbers_and_lists_are_coerced() -> None:
         ("runtime.backend=cuda", "one of auto, tensorrt, rtx, torch, openvino, onnxruntime"),
         ("server.tls_cert=a.pem", "go together"),
         ("server.port=70000", "0 to 65535"),
+        ("server.grace_s=nan", "not a number"),
+        ("server.grace_s=-1", "0 or more"),
+        ("server.preroll_ms=5000", "0 to 360"),
+        ("server.origins=[1]", "list of texts"),
     ],
 )
 def test_mistakes_are_said_in_words(setting: str, words: str) -> None:
