@@ -20,10 +20,12 @@ from engine.provenance.code import GRID, Int8, Payload, default_code
 
 FLAT, TEXTURED = 0.65, 3.0
 """Change in grey levels of a cell among opposite ones."""
-_GAIN = 0.2
+_GAIN = 0.3
 """Strength per level of mean deviation from the surroundings."""
 _SOFT, _WIDE, _FLATTEN = 1.2, 10.0, 0.8
 """Blur of the edges and width of an area, pixels of 512; share of the area's change taken out."""
+_AROUND = 17
+"""Pixels of 512 that have to be busy for the middle to count as such."""
 _LUMA_RANGE = 219 / 255
 """A grey level of RGB in steps of limited-range luma."""
 
@@ -60,7 +62,10 @@ def pattern(signs: Int8, picture: UInt8) -> Float32:
     cells = _blurred(signs[np.ix_(rows, columns)].astype(np.float32), _SOFT * unit)
     change = cells - _FLATTEN * _blurred(cells, _WIDE * unit)
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
-    busy = _blurred(np.abs(grey - _blurred(grey, 3 * unit)), 6 * unit)
+    busy = _blurred(np.abs(grey - _blurred(grey, 3 * unit)), 4 * unit)
+    # Plain skin beside hair is plain: what is busy has to be so all around.
+    around = np.ones((round(_AROUND * unit),) * 2, np.uint8)
+    busy = _blurred(np.asarray(cv2.erode(busy, around), np.float32), 3 * unit)
     return np.asarray(change * np.clip(FLAT + _GAIN * busy, FLAT, TEXTURED), np.float32)
 
 
