@@ -81,7 +81,23 @@ def test_a_stuck_worker_frees_its_place_and_others_go_on(monkeypatch: pytest.Mon
                 patch.setattr(CardPipeline, "__init__", broken)
                 stuck = LoopbackPeer(http, base, speechlike(30, RATE), keep=False)
                 await stuck.connect()
+            async with http.get(f"{base}/readyz") as response:
+                assert (await response.json())["sessions"] == 2
             await until(lambda: len(engine.sessions) == 1, 60)
+            # The client is told before its connection ends, and its place is there for others.
+            await until(lambda: stuck.of_type("error"), 10)
+            assert [told["message"] for told in stuck.of_type("error")] == [
+                "The avatar hangs; connect again."
+            ]
+            async with http.get(f"{base}/readyz") as response:
+                assert response.status == 200
+                told = await response.json()
+                assert (told["sessions"], told["capacity"]) == (1, 2)
+            again = LoopbackPeer(http, base, speechlike(30, RATE), keep=False)
+            await again.connect()
+            await until(lambda: again.pictures, 20)
+            await again.close()
+            await until(lambda: len(engine.sessions) == 1, 20)
             before = len(fine.pictures)
             await until(lambda: len(fine.pictures) > before + 20, 20)
             async with http.get(f"{base}/healthz") as response:
