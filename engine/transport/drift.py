@@ -68,9 +68,10 @@ class Drift:
 
 
 def stretch(samples: Float32, length: int) -> Float32:
-    """Another number of samples for the same sound, by linear interpolation.
+    """Another number of samples for the same sound, by cubic (Catmull-Rom) interpolation.
 
-    Meant for a few samples in a thousand: the pitch shifts by as much, which nobody hears.
+    Meant for a few samples in a thousand: the pitch shifts by as much, which nobody hears. Linear
+    interpolation would dull what lies half-way between two samples (-1.2 dB at 8 kHz; so -0.1).
 
     Args:
         samples: float32 [N], N at least 2.
@@ -79,4 +80,12 @@ def stretch(samples: Float32, length: int) -> Float32:
     if length == len(samples):
         return samples
     places = np.linspace(0, len(samples) - 1, length)
-    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+    left = np.minimum(places.astype(np.intp), len(samples) - 2)
+    t = places - left
+    edged = np.concatenate(
+        [[2 * samples[0] - samples[1]], samples, [2 * samples[-1] - samples[-2]]]
+    )
+    before, here, there, after = (edged[left + offset] for offset in range(4))
+    cubic = (3 * (here - there) + after - before) * t + 2 * before - 5 * here + 4 * there - after
+    out: Float32 = (here + 0.5 * t * (there - before + t * cubic)).astype(np.float32)
+    return out

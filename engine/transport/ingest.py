@@ -8,7 +8,7 @@ real time: never more than the slack behind it, because silence is filled in, an
 * A sender's drift is estimated and undone by stretching its sound by a few samples in a thousand,
   and so is what a burst has left the line ahead: speech is neither cut nor broken for it.
 * Holes of up to 60 ms are concealed, longer ones are silence.
-* The slack adapts to the network's jitter (RFC 3550), 40 to 120 ms.
+* The slack adapts to the network's jitter (RFC 3550), 40 to 100 ms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from engine.transport.drift import Drift, stretch
 RATE = 48_000
 """Rate of received Opus in Hz."""
 _MS = RATE // 1000
-_SLACK = (40 * _MS, 120 * _MS)
+_SLACK = (40 * _MS, 100 * _MS)
+"""Beyond the 20 ms that a packet takes anyway: 60 to 120 ms from mouth to line."""
 _JITTERS = 4
 """Slack in units of the mean deviation of arrivals: all but the rarest packets come in time."""
 _AHEAD = 200 * _MS

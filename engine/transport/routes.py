@@ -14,6 +14,7 @@ from engine.config import ServerConfig
 from engine.transport import openapi
 from engine.transport.access import Handler, allow_origins, guard, is_loopback
 from engine.transport.avatars import AvatarRoutes
+from engine.transport.encoders import POOL
 from engine.transport.hooks import and_loopback, install, only_loopback
 from engine.transport.live import LiveOptions
 from engine.transport.network import ice_json, ice_servers
@@ -69,6 +70,7 @@ class Pages:
         yield
         probe.cancel()
         await self._lives.close()
+        await asyncio.to_thread(POOL.close)
 
     async def page(self, _request: web.Request) -> web.StreamResponse:
         """The web client."""
