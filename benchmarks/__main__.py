@@ -17,6 +17,7 @@ NAMES = {
     "motion": "cost of the motion network per second of motion, by denoising steps",
     "soak": "a server under changing load: memory, threads, descriptors, skew over time",
     "stages": "per-stage and whole-chain time of one live session",
+    "watermark": "how well the invisible mark is found again, false alarms, visibility, cost",
 }
 _CHOICES = {"loopback": ("minutes", "interrupts", "parts"), "soak": ("minutes",)}
 """Options beyond ``--quick`` that a benchmark's ``run`` takes by name."""
