@@ -1,0 +1,139 @@
+"""Bad networks between the server and a peer that asks for lost packets as browsers do.
+
+Everything is counted over a whole run, as the machine may be busy; the network's random numbers are
+the same every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from benchmarks.analysis import longest_gap
+from benchmarks.impairment import CLEAN, Impairment, impair
+from benchmarks.lossy import FREEZE_S, SHOWN
+from benchmarks.peer import RATE, LoopbackPeer, Voice
+from engine.transport.routes import LIVES
+from engine.transport.sendstats import SendStats
+from engine.transport.webrtc import WebRtcConnection
+from tests.e2e.conftest import serving, until
+from tests.e2e.testcard import CardEngine
+from tests.fakes import speechlike
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+PATIENCE_S = 25.0
+
+
+def run(scenario: Callable[[LoopbackPeer, SendStats], Awaitable[None]]) -> LoopbackPeer:
+    """A connected peer that sees pictures, with all it received when ``scenario`` was over.
+
+    Args:
+        scenario: given the peer and what the server counts of what it sends to it.
+    """
+
+    async def whole() -> LoopbackPeer:
+        engine = CardEngine()
+        async with serving(engine) as (base, http):
+            voice = Voice(speechlike(3, RATE, seed=2), loop=True)
+            peer = LoopbackPeer(
+                http, base, voice, keep=False, tap=True, patient=True, motion=False, codec="VP8"
+            )
+            await peer.connect()
+            await until(lambda: len(peer.pictures) >= 25, PATIENCE_S)
+            assert engine.app is not None
+            (connection,) = engine.app[LIVES].get(peer.id).connections.values()
+            assert isinstance(connection, WebRtcConnection)
+            await scenario(peer, connection.sent)
+            await peer.close()
+            return peer
+
+    return asyncio.run(whole())
+
+
+def sound_lost(peer: LoopbackPeer, begin: float, end: float) -> float:
+    """Share of the sound packets sent that did not come. Told by their numbers: what a busy machine
+    did not send is not the network's fault."""
+    numbers = [a.number for a in peer.streams["audio"].arrivals if begin < a.at < end]
+    steps = np.diff(np.unwrap(np.array(numbers, float), period=1 << 16))
+    return 1 - len(numbers) / float(1 + steps.sum())
+
+
+def test_5_percent_loss_and_50_ms_of_jitter_are_hardly_seen_or_heard() -> None:
+    span: list[float] = []
+    lost: list[float] = []
+    counts: list[int] = []
+
+    async def scenario(peer: LoopbackPeer, sent: SendStats) -> None:
+        wires = impair(peer.pc, Impairment(loss=0.05, jitter_ms=50))
+        await asyncio.sleep(1)
+        before = (sent.frames, len(peer.pictures))
+        span.append(time.monotonic())
+        await asyncio.sleep(10)
+        span.append(time.monotonic())
+        counts.extend((sent.frames - before[0], len(peer.pictures) - before[1]))
+        lost.append(wires.incoming.stats.lost / wires.incoming.stats.sent)
+
+    peer = run(scenario)
+    shown = [at for at, _, _ in peer.pictures]
+    assert lost[0] > 0.02, "the network was not bad"
+    # Of what the server sent: a busy machine may draw less than 25 a second.
+    assert counts[1] >= SHOWN * counts[0]
+    assert counts[0] > 100
+    assert longest_gap(shown, *span) <= FREEZE_S
+    assert sound_lost(peer, *span) < 0.12
+    # The other way: what was lost of the microphone was filled, in time.
+    ingest = peer.of_type("stats")[-1]["ingest"]
+    assert ingest["lost_ms"] > 0
+    assert ingest["concealed_ms"] > 0
+
+
+def test_20_percent_loss_is_survived() -> None:
+    span: list[float] = []
+    counts: list[int] = []
+
+    async def scenario(peer: LoopbackPeer, sent: SendStats) -> None:
+        wires = impair(peer.pc, Impairment(loss=0.2, seed=1))
+        first = (sent.frames, len(peer.pictures))
+        span.append(time.monotonic())
+        await asyncio.sleep(8)
+        span.append(time.monotonic())
+        counts.extend((sent.frames - first[0], len(peer.pictures) - first[1]))
+        assert peer.pc.connectionState == "connected"
+        wires.change(CLEAN)
+        before = len(peer.pictures)
+        await until(lambda: len(peer.pictures) >= before + 25, PATIENCE_S)
+
+    peer = run(scenario)
+    assert counts[1] > 0.5 * counts[0]
+    assert 0.08 < sound_lost(peer, *span) < 0.35
+
+
+def test_one_request_gives_one_key_frame_and_a_storm_few() -> None:
+    keys: list[int] = []
+
+    async def scenario(peer: LoopbackPeer, sent: SendStats) -> None:
+        receiver = next(r for r in peer.pc.getReceivers() if r.track.kind == "video")
+        source = next(iter(receiver._RTCRtpReceiver__remote_streams))  # type: ignore[attr-defined]
+
+        async def settled() -> None:
+            frames = sent.frames
+            await until(lambda: sent.frames >= frames + 15, PATIENCE_S)
+            # A new encoder begins with a key frame nobody asked for.
+            keys.append(sent.key_frames - sent.restarts)
+
+        await settled()
+        await receiver._send_rtcp_pli(source)
+        await settled()
+        for _ in range(40):
+            await receiver._send_rtcp_pli(source)
+            await asyncio.sleep(0.025)
+        await settled()
+
+    run(scenario)
+    before, after_one, after_storm = keys
+    assert after_one - before == 1
+    assert 1 <= after_storm - after_one <= 5
