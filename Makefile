@@ -36,10 +36,12 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 # What the tests use besides Python: a real browser, real speech engines, and a sound card and a
 # screen that need no hardware.
-PROGRAMS := chromium espeak-ng flite festival pulseaudio paplay Xvfb patch
+PROGRAMS := chromium espeak-ng flite festival pulseaudio paplay Xvfb patch node npm
 LIBRARIES := libportaudio.so.2 alsa-lib/libasound_module_pcm_pulse.so
 PACKAGES := chromium espeak-ng flite festival festvox-us-slt-hts \
 	pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins xvfb patch
+# Debian's npm is large: only where there is none yet.
+PACKAGES += $(if $(shell command -v npm),,nodejs npm)
 system-packages:
 	@missing=""; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	for l in $(LIBRARIES); do ls /usr/lib/*/$$l >/dev/null 2>&1 || missing="$$missing $$l"; done; \
