@@ -37,11 +37,17 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 # What the tests use besides Python: a real browser, real speech engines, and a sound card and a
 # screen that need no hardware.
 PROGRAMS := chromium espeak-ng flite festival pulseaudio paplay Xvfb patch node npm
-LIBRARIES := libportaudio.so.2 alsa-lib/libasound_module_pcm_pulse.so
+LIBRARIES := libportaudio.so.2 alsa-lib/libasound_module_pcm_pulse.so \
+	gstreamer-1.0/libgstwebrtc.so gstreamer-1.0/libgstnice.so gstreamer-1.0/libgstvpx.so \
+	girepository-1.0/GstWebRTC-1.0.typelib dist-packages/gi/overrides/Gst.py
 PACKAGES := chromium espeak-ng flite festival festvox-us-slt-hts \
 	pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins xvfb patch
 # Debian's npm is large: only where there is none yet.
 PACKAGES += $(if $(shell command -v npm),,nodejs npm)
+# Another WebRTC stack (docs/interop.md).
+PACKAGES += python3-gst-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+	gstreamer1.0-plugins-bad gstreamer1.0-nice gir1.2-gst-plugins-base-1.0 \
+	gir1.2-gst-plugins-bad-1.0
 system-packages:
 	@missing=""; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	for l in $(LIBRARIES); do ls /usr/lib/*/$$l >/dev/null 2>&1 || missing="$$missing $$l"; done; \
