@@ -109,10 +109,11 @@ def call(server: str, screenshots: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def _disturbance(call: Call) -> float:
-    """Share of the call that was frozen, dropped or shown twice."""
+    """Share of the call that was frozen, dropped, shown twice or sent smaller."""
     server = call.stats[-1]["server"]
     repeated = server["playout"]["repeated"] / server["playout"]["slots"]
-    return float(_freezes(call) + server["dropped_ms"] / (1000 * SECONDS) + repeated)
+    small = np.mean([s["video"].get("frameWidth", 512) < 512 for s in call.stats if "video" in s])
+    return float(small + _freezes(call) + server["dropped_ms"] / (1000 * SECONDS) + repeated)
 
 
 def _call(server: str, screenshots: Path, spoken: Spoken, wav: Path) -> Call:
@@ -258,12 +259,12 @@ def test_a_photo_becomes_the_avatar(server: str, screenshots: Path, tmp_path: Pa
     Image.fromarray(data.astronaut()).save(photo)
     with chromium() as browser:
         page = open_page(browser, server)
-        page.check("#consent")
+        page.click("#consent")
         page.set_input_files("#photo", words)
         page.wait_for_selector("#notice:not([hidden])", timeout=20_000)
         assert "image" in page.inner_text("#notice")
         page.wait_for_selector("#consent:not(:checked)")
-        page.check("#consent")
+        page.click("#consent")
         page.set_input_files("#photo", photo)
         page.wait_for_selector("#avatars label:nth-child(2) input:checked", state="attached")
         choose(page, "sample")

@@ -129,15 +129,15 @@ def test_photos_are_taken_or_refused_in_words(tmp_path: Path, screenshots: Path)
         page = open_page(tab, address)
         page.set_input_files("#photo", text)
         assert "agrees" in notice(page)
-        page.check("#consent")  # the photo chosen before is sent now
+        page.click("#consent")  # the photo chosen before is sent now
         page.wait_for_selector("text=This is not a picture.", timeout=10_000)
         save(page, screenshots / "refused_photo.png")
-        page.check("#consent")
+        page.click("#consent")
         page.set_input_files("#photo", large)
         page.wait_for_selector("text=larger than 1 MB", timeout=10_000)
         page.wait_for_selector("#consent:not(:checked)")
         page.set_input_files("#photo", photo)
-        page.check("#consent")
+        page.click("#consent")
         page.wait_for_selector("#avatars label:nth-child(2) input:checked", state="attached")
         assert page.is_hidden("#notice")
         assert page.evaluate("() => vivace.avatar") == engine.avatars[1].id
