@@ -81,7 +81,8 @@ class Permanent:
 
     def __init__(self, server: Server, http: aiohttp.ClientSession) -> None:
         self._server, self._http = server, http
-        self.lost = 0
+        self.losses: list[str] = []
+        """When and how each was lost."""
         self.peer: LoopbackPeer | None = None
         self.skew: tuple[list[float], list[float]] = ([], [])
         """Minutes and milliseconds, a median of every second."""
@@ -100,9 +101,11 @@ class Permanent:
                         await vitality(peer, _ALIVE_S)
                         await asyncio.sleep(1.0)
                         self._measure(peer, log)
-            except FAILURES:
+            except FAILURES as error:
                 self.peer = None
-                self.lost += not first
+                if not first:
+                    told = [m for m in peer.messages if m["type"] in ("error", "session_ending")]
+                    self.losses.append(f"lost at {log.elapsed / 60:.1f} min: {error!r} {told[-1:]}")
                 await asyncio.sleep(1.0)
 
     def _measure(self, peer: LoopbackPeer, log: Log) -> None:
@@ -132,10 +135,10 @@ def run(quick: bool, command: str, minutes: float | None = None) -> Result:
         tempfile.TemporaryDirectory() as folder,
         Server([*SETTINGS, f"server.data={folder}"]) as server,
     ):
-        log, guests, lost, skew, share, cut = uvloop.run(_soak(server, minutes))
+        log, guests, losses, skew, share, cut = uvloop.run(_soak(server, minutes))
         alive = server.alive
         said = [line for line in server.said if line.startswith(("ERROR", "Traceback"))]
-    return _result(command, minutes, before, log, guests, lost, skew, share, cut, alive, said)
+    return _result(command, minutes, before, log, guests, losses, skew, share, cut, alive, said)
 
 
 async def _soak(server: Server, minutes: float) -> Any:
@@ -164,7 +167,7 @@ async def _soak(server: Server, minutes: float) -> Any:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-    return log, guests, permanent.lost, permanent.skew, share, stop.is_set()
+    return log, guests, permanent.losses, permanent.skew, share, stop.is_set()
 
 
 async def _present(permanent: Permanent) -> None:
@@ -195,8 +198,9 @@ async def _visits(log: Log, guests: Guests, permanent: Permanent, seconds: float
 
 
 def _result(
-    command: str, minutes: float, before: Mapping[str, Any], log: Log, guests: Guests, lost: int,
-    skew: tuple[list[float], list[float]], share: float, cut: bool, alive: bool, said: list[str],
+    command: str, minutes: float, before: Mapping[str, Any], log: Log, guests: Guests,
+    losses: list[str], skew: tuple[list[float], list[float]], share: float, cut: bool,
+    alive: bool, said: list[str],
 ) -> Result:  # fmt: skip
     quiet = log.quiet
     at = quiet.get("at_s", [])
@@ -207,7 +211,7 @@ def _result(
         "threads_growth": round(_more(at, quiet.get("threads", [])), 2),
         "fds_growth": round(_more(at, quiet.get("fds", [])), 2),
         "rss_mb": float(np.median(quiet.get("rss_mb", [0.0]))),
-        "sessions_lost": lost + guests.lost,
+        "sessions_lost": len(losses) + guests.lost,
         "requests_failed": sum(guests.errors.values()),
         "skew_slope_ms_per_min": round(slope(*skew)[0], 4),
         "slots_kept": round(share, 5),
@@ -217,7 +221,8 @@ def _result(
         figures["skew_p95_ms"] = round(float(np.percentile(np.abs(skew[1]), 95)), 2)
     failures = [] if alive else ["the server ended"]
     failures += ["it was stopped early"] if cut else []
-    failures += [f"{figures['sessions_lost']} session(s) were lost"] if lost + guests.lost else []
+    if gone := len(losses) + guests.lost:
+        failures.append(f"{gone} session(s) were lost")
     failures += [what for what in guests.errors if what.startswith("the benchmark itself")]
     failures += ["no visit succeeded"] if not guests.did else []
     failures += ["memory grows"] if figures["rss_growth"] >= RSS_GROWTH else []
@@ -229,6 +234,7 @@ def _result(
         "one run; growth counts looks at which only the permanent session was there, from a tenth "
         "of the time on: Theil-Sen slope times that time, memory in % of the median",
         *(f"{count} x {what}" for what, count in guests.errors.items()),
+        *losses,
         *said[:10],
     ]
     config = {"settings": list(SETTINGS), "minutes": minutes, "warm_up": WARM_UP}

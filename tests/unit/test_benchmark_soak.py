@@ -58,7 +58,17 @@ def outcome(lost: int = 0, leak: float = 0.0, alive: bool = True, cut: bool = Fa
     guests.did.update(polite=3)
     skew = (np.arange(60.0).tolist(), [2.0] * 60)
     return _result(
-        "c", 60, {"cpu": "x", "cores": 2}, log, guests, lost, skew, 0.999, cut, alive, []
+        "c",
+        60,
+        {"cpu": "x", "cores": 2},
+        log,
+        guests,
+        ["a reason"] * lost,
+        skew,
+        0.999,
+        cut,
+        alive,
+        [],
     )
 
 
