@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from engine.config import ServerConfig
+from engine.face.picture import DAMAGED
 from tests.e2e.browser import choose, chromium, open_page, save
 from tests.e2e.conftest import serving
 from tests.e2e.testcard import CardEngine
@@ -130,7 +131,7 @@ def test_photos_are_taken_or_refused_in_words(tmp_path: Path, screenshots: Path)
         page.set_input_files("#photo", text)
         assert "agrees" in notice(page)
         page.click("#consent")  # the photo chosen before is sent now
-        page.wait_for_selector("text=This is not a picture.", timeout=10_000)
+        page.wait_for_selector(f"text={DAMAGED}", timeout=10_000)
         save(page, screenshots / "refused_photo.png")
         page.click("#consent")
         page.set_input_files("#photo", large)
