@@ -99,9 +99,7 @@ def test_a_burst_after_a_stall_does_not_run_ahead_of_the_clock() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("ppm", "minutes"), [(-2000, 5), (2000, 5), (0, 5), (-300, 60), (100, 60)]
-)
+@pytest.mark.parametrize(("ppm", "minutes"), [(-2000, 5), (2000, 5), (0, 5), (-300, 60), (100, 60)])
 def test_a_sender_with_a_wrong_clock_is_kept_in_step(ppm: int, minutes: int) -> None:
     """Nothing is dropped, hardly anything filled in, and the delay has no trend."""
     clock = ManualClock()
