@@ -62,13 +62,13 @@ def run(quick: bool, command: str) -> Result:
     for codec in CODECS:
         for rate in rates:
             label = f"{codec}_{rate}"
-            sent = [_send(frames, codec, rate) for frames in marked.values()]
+            sent = [send(frames, codec, rate) for frames in marked.values()]
             for length in (1, 2):
                 found = [_look(p) for frames in sent for p in _pieces(frames, length)]
                 figures |= _shares(f"{label}_{length}s", found)
                 samples[f"{label}_{length}s_z"] = [round(f.z, 2) for f in found]
     for label, change in changes.items():
-        found = [_look(change(_send(frames[: 3 * FPS], "vp8", 500))) for frames in marked.values()]
+        found = [_look(change(send(frames[: 3 * FPS], "vp8", 500))) for frames in marked.values()]
         figures |= _shares(label, found)
         samples[f"{label}_z"] = [round(f.z, 2) for f in found]
     one = [_look(p[:1]) for frames in marked.values() for p in _pieces(frames, 1)]
@@ -104,7 +104,7 @@ def _mark(frames: Pictures) -> list[UInt8]:
     return [next(iter(mark.push(VideoFrame(f, _STILL, i)))).image for i, f in enumerate(frames)]
 
 
-def _send(frames: Pictures, codec: str, kbit: int) -> list[UInt8]:
+def send(frames: Pictures, codec: str, kbit: int) -> list[UInt8]:
     """What a receiver sees, RGB."""
     height, width = frames[0].shape[:2]
     encoder = CODECS[codec](width, height, 1000 * kbit)
@@ -159,15 +159,15 @@ def _screen(frames: Pictures, side: int, size: tuple[int, int]) -> list[UInt8]:
     for frame in _resize(frames, side)[::2]:
         page[top : top + side, left : left + side] = frame
         shots.append(page.copy())
-    return _send(shots, "h264", 1500)
+    return send(shots, "h264", 1500)
 
 
 _CHANGES: dict[str, Callable[[Pictures], Pictures]] = {
-    "again_h264_500": lambda f: _send(f, "h264", 500),
-    "to_384_h264_300": lambda f: _send(_resize(f, 384), "h264", 300),
+    "again_h264_500": lambda f: send(f, "h264", 500),
+    "to_384_h264_300": lambda f: send(_resize(f, 384), "h264", 300),
     "to_384_and_back": lambda f: _resize(_resize(f, 384), 512),
-    "to_256_h264_150": lambda f: _send(_resize(f, 256), "h264", 150),
-    "to_768_h264_800": lambda f: _send(_resize(f, 768), "h264", 800),
+    "to_256_h264_150": lambda f: send(_resize(f, 256), "h264", 150),
+    "to_768_h264_800": lambda f: send(_resize(f, 768), "h264", 800),
     "cropped_10_percent": lambda f: [np.ascontiguousarray(p[26:486, 26:486]) for p in f],
     "brightness": lambda f: [cv2.convertScaleAbs(p, alpha=1.0, beta=25) for p in f],
     "contrast": lambda f: [cv2.convertScaleAbs(p, alpha=1.3, beta=-25) for p in f],
@@ -187,7 +187,7 @@ def _visibility(name: str, plain: Pictures, marked: Pictures) -> dict[str, float
     psnr = [cv2.PSNR(plain[i], marked[i]) for i in chosen]
     ssim = [structural_similarity(plain[i], marked[i], channel_axis=2) for i in chosen[::4]]
     changes = np.stack([marked[i].astype(np.int16) - plain[i] for i in chosen])
-    coded = [_send(frames[: 3 * FPS], "vp8", 500) for frames in (plain, marked)]
+    coded = [send(frames[: 3 * FPS], "vp8", 500) for frames in (plain, marked)]
     quality = [
         float(np.mean([cv2.PSNR(a, b) for a, b in zip(sent, frames, strict=False)]))
         for sent, frames in zip(coded, (plain, marked), strict=True)
@@ -228,7 +228,7 @@ def _portraits(count: int) -> Iterator[Finding]:
     photos = sorted(p for p in SHARED.glob("portrait/*/*") if p.suffix.lower() in _PICTURES)
     chosen = photos[:: max(1, len(photos) // (2 * count))]
     for photo in tqdm(islice(_usable(chosen), count), total=count, desc="portraits"):
-        yield _look(_send(_mark(photo), "vp8", 500))
+        yield _look(send(_mark(photo), "vp8", 500))
 
 
 def _usable(photos: Sequence[Path]) -> Iterator[list[UInt8]]:

@@ -101,6 +101,7 @@ SCHEMAS: JSON = {
         id=text("The session."),
         resume=text("Token with which a client that was lost comes back."),
         resumed={"type": "boolean", "description": "Whether the session was there before."},
+        avatar=text("Who is shown."),
     ),
     "Options": {
         "type": "object",

@@ -73,14 +73,7 @@ class SessionRoutes:
         settings = read_settings(body)
         live, made = await self._find_or_create(body, settings)
         connection = WebRtcConnection(live, Role.TWO_WAY, self._clock, self._options)
-        try:
-            answer = await live.connect(connection, offer)
-        except BaseException as error:
-            if made:
-                await self._lives.remove(live.id, "bad offer")
-            if isinstance(error, KeyError):
-                raise no_avatar() from error
-            raise
+        answer = await join(self._lives, live, connection, offer, made=made)
         return web.json_response(
             {
                 "sdp": answer,
@@ -204,6 +197,28 @@ async def create(lives: LiveSessions, settings: Settings, ttl: float | None = No
         return await lives.create(settings, ttl)
     except KeyError:
         raise no_avatar() from None
+
+
+async def join(
+    lives: LiveSessions, live: LiveSession, connection: WebRtcConnection, offer: str, *, made: bool
+) -> str:
+    """Take a client into a session; returns the answer to its offer.
+
+    Args:
+        made: the session was made for this client: it ends if the client cannot be taken in.
+
+    Raises:
+        Refused: the session was parked and its avatar has been deleted meanwhile.
+        OfferError, Overloaded, SessionClosed: as ``LiveSession.connect`` says.
+    """
+    try:
+        return await live.connect(connection, offer)
+    except BaseException as error:
+        if made:
+            await lives.remove(live.id, "bad offer")
+        if isinstance(error, KeyError):
+            raise no_avatar() from error
+        raise
 
 
 def read_settings(body: Mapping[str, Any]) -> Settings:

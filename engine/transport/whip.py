@@ -14,10 +14,10 @@ from aiortc import RTCIceServer
 from engine.clock import Clock
 from engine.transport.live import LiveSession, Settings
 from engine.transport.offer import OfferError, read_offer
-from engine.transport.problems import Refused, no_avatar, no_session
+from engine.transport.problems import Refused, no_session
 from engine.transport.registry import LiveSessions
 from engine.transport.sdpfrag import CONTENT_TYPE, read_fragment
-from engine.transport.sessions import create
+from engine.transport.sessions import create, join
 from engine.transport.webrtc import PeerOptions, Role, WebRtcConnection
 
 _SDP = "application/sdp"
@@ -64,14 +64,7 @@ class WhipRoutes:
         else:
             live, made = self._live(name), False
         connection = WebRtcConnection(live, _ROLES[protocol], self._clock, self._options)
-        try:
-            answer = await live.connect(connection, offer)
-        except BaseException as error:
-            if made:
-                await self._lives.remove(live.id, "bad offer")
-            if isinstance(error, KeyError):
-                raise no_avatar() from error
-            raise
+        answer = await join(self._lives, live, connection, offer, made=made)
         response = web.Response(
             status=201,
             text=answer,

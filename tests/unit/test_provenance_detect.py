@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
-import av
 import cv2
 import numpy as np
 import pytest
 from skimage import data
 
+from benchmarks.watermark import CODECS, send
 from engine.config import ProvenanceConfig
 from engine.face.analysis import FaceAnalyser
 from engine.face.portrait import prepare_portrait
@@ -18,14 +18,11 @@ from engine.media import FPS, MotionFrame, UInt8, VideoFrame
 from engine.provenance.code import Code, Payload
 from engine.provenance.detect import FALSE_ALARM, Detector, Finding
 from engine.provenance.mark import Mark
-from engine.transport.encoder import open_h264, open_vp8
 
 pytestmark = pytest.mark.slow
 
 PAYLOAD = Payload(654321)
 FRAMES = 2 * FPS
-Open = Callable[[int, int, int], av.CodecContext]
-CODECS = {"vp8": open_vp8, "h264": open_h264}
 
 
 @cache
@@ -60,20 +57,9 @@ def marked() -> tuple[UInt8, ...]:
 
 def through(codec: str, frames: Sequence[UInt8], bitrate: int) -> list[UInt8]:
     """RGB pictures after the server's own encoder and a decoder."""
-    height, width = frames[0].shape[:2]
-    encoder = CODECS[codec](width, height, bitrate)
-    decoder = av.CodecContext.create(codec, "r")
-    packets = []
-    for index, frame in enumerate(frames):
-        planes = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), np.uint8)
-        picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        picture.pts = index
-        packets += encoder.encode(picture)
-    packets += encoder.encode(None)
-    decoded = [f for p in packets for f in decoder.decode(av.Packet(bytes(p)))]
-    decoded += decoder.decode(None)
-    assert len(decoded) == len(frames)
-    return [f.to_ndarray(format="rgb24") for f in decoded]
+    received = send(frames, codec, bitrate // 1000)
+    assert len(received) == len(frames)
+    return received
 
 
 @cache
