@@ -20,6 +20,8 @@ from engine.media import Float32
 
 Float64 = NDArray[np.float64]
 _WRAP = 1 << 32
+_FAINTEST = 0.01
+"""Share of a part's energy that a place must have to be it."""
 _MOST_POINTS = 1500
 """Theil and Sen compare every pair: longer series are reduced to medians first."""
 
@@ -105,7 +107,9 @@ def match(part: Float32, line: Float32) -> tuple[int, float]:
         return 0, 0.0
     scores = fftconvolve(line, part[::-1], "valid")
     energy = fftconvolve(np.square(line), np.ones(len(part)), "valid")
-    scores /= np.sqrt(np.maximum(energy, 1e-9) * np.sum(np.square(part)))
+    own = float(np.sum(np.square(part)))
+    # Against silence any rounding error would agree: what is far softer than the part is not it.
+    scores /= np.sqrt(np.maximum(energy, _FAINTEST * own) * own)
     return int(np.argmax(scores)), float(scores.max())
 
 

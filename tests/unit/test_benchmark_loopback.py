@@ -84,6 +84,15 @@ def test_sound_is_decoded_to_where_its_timestamps_say() -> None:
     assert np.isnan(heard.at(10**9))
 
 
+def test_a_sound_is_not_found_in_silence() -> None:
+    part = speechlike(1, RATE, seed=5)
+    whole = np.concatenate([np.zeros(2 * RATE, np.float32), part, np.zeros(RATE, np.float32)])
+    place, score = match(part, whole)
+    assert place == 2 * RATE
+    assert score == pytest.approx(1.0, abs=1e-3)
+    assert match(part, whole[: 2 * RATE])[1] < 0.01
+
+
 def test_ends_and_beginnings_of_sounds_are_found() -> None:
     line = np.zeros(RATE, np.float32)
     line[9600:14400] = 0.3
