@@ -1,0 +1,1 @@
+"""How good the pictures are: measures of quality, one module each."""
