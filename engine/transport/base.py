@@ -51,7 +51,8 @@ class Connection(Protocol):
         ...
 
     def counts(self) -> dict[str, int]:
-        """Counters since it began: ``bytes``, ``key_frames``, ``nack``, ``pli``."""
+        """Counters since it began: ``bytes``, ``key_frames``, ``skipped``, ``nack``,
+        ``unrepeated``, ``pli``."""
         ...
 
     def leave(self, reason: str) -> None:

@@ -13,6 +13,7 @@ a calm while, and after a while twice as long if the last step up had to be take
 from __future__ import annotations
 
 from engine.clock import Clock
+from engine.media import FPS
 
 LADDER = (150_000, 210_000, 300_000, 420_000, 590_000, 820_000, 1_150_000, 1_600_000)
 """Bits per second. Steps of 1.4: a receiver's estimate grows to 1.5 times what it gets, no more.
@@ -20,7 +21,12 @@ The second one leaves room for 48 kbit/s of sound, and for headers, on a link of
 START = 590_000
 """Where an unknown network begins. Receivers' estimates start at about 500 kbit/s."""
 _SMALL_BELOW = 210_000
-_SMALL = (3, 4)
+SIZES = ((1, 1), (3, 4), (1, 2), (3, 8))
+"""Sides of the picture sent, as fractions of those drawn."""
+_PICTURES = FPS
+"""Pictures judged at once."""
+_MOST_SKIPPED = 10
+_CALM_PICTURES, _LONGEST_CALM_PICTURES = 10 * FPS, 160 * FPS
 _CALM_SECONDS = 5.0
 _LONGEST_CALM_SECONDS = 40.0
 _TAKEN_BACK_SECONDS = 10.0
@@ -30,13 +36,52 @@ _LITTLE_LOSS = 0.02
 _GROWTH = 1.05
 
 
-def picture_scale(bits_per_second: int) -> tuple[int, int]:
+def picture_scale(bits_per_second: int, smaller: int = 0) -> tuple[int, int]:
     """Size of the picture, as a fraction of its sides, that looks best at a rate.
 
     A moving face in VP8, PSNR against 512×512: at 150 kbit/s 39.6 dB from 384×384 and 39.2 from
     512×512, at 210 kbit/s 40.5 and 40.8, at 300 kbit/s 41.4 and 41.8.
+
+    Args:
+        bits_per_second: the rate.
+        smaller: by how many sizes it must be smaller than for a face: ``SizeLadder``.
     """
-    return _SMALL if bits_per_second < _SMALL_BELOW else (1, 1)
+    size = (bits_per_second < _SMALL_BELOW) + smaller
+    return SIZES[min(size, len(SIZES) - 1)]
+
+
+class SizeLadder:
+    """By how many sizes a picture must be smaller, told by what the encoder leaves out of it.
+
+    A face never makes it leave anything out. A hard texture that moves does: there, a coarse
+    picture that moves is better than a sharp one three times a second, whose bytes moreover come
+    in bursts that a narrow link's queue does not hold. Down when fewer than 15 of 25 pictures were
+    sent, up after ten seconds in which all were, and twice as long each time that was too early.
+    """
+
+    def __init__(self) -> None:
+        self.smaller = 0
+        self._judged = self._skipped = 0
+        self._calm, self._calm_needed = 0, _CALM_PICTURES
+        self._grew = False
+
+    def coded(self, skipped: bool) -> None:
+        """Take whether the encoder left the newest picture out."""
+        self._judged += 1
+        self._skipped += skipped
+        self._calm = 0 if skipped else self._calm + 1
+        if self._skipped > _MOST_SKIPPED:
+            if self._grew:
+                self._calm_needed = min(2 * self._calm_needed, _LONGEST_CALM_PICTURES)
+            self._step(min(self.smaller + 1, len(SIZES) - 1), grew=False)
+        elif self._judged == _PICTURES:
+            self._judged = self._skipped = 0
+        if self.smaller and self._calm >= self._calm_needed:
+            self._step(self.smaller - 1, grew=True)
+
+    def _step(self, smaller: int, *, grew: bool) -> None:
+        self.smaller, self._grew = smaller, grew
+        self._judged = self._skipped = self._calm = 0
 
 
 class BitrateLadder:

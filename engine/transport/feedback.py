@@ -5,14 +5,17 @@ aiortc reads receiver reports for its statistics only; here the loss in them rea
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aiortc import RTCRtpSender
 from aiortc.rtp import (
     RTCP_PSFB_FIR,
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
+    RTP_HISTORY_SIZE,
     AnyRtcpPacket,
     RtcpPsfbPacket,
     RtcpRrPacket,
@@ -22,12 +25,14 @@ from aiortc.rtp import (
 
 from engine.transport.encoder import VideoEncoder
 from engine.transport.encoders import POOL
+from engine.transport.resend import Answer, Resends
 from engine.transport.sendstats import SEND_STATS, SendStats
 
 _LOOP = "_RTCRtpSender__loop"
 _ENCODER = "_RTCRtpSender__encoder"
 _RTT = "_RTCRtpSender__rtt"
-PRIVATE = (_LOOP, _ENCODER, _RTT)
+_HISTORY = "_RTCRtpSender__rtp_history"
+PRIVATE = (_LOOP, _ENCODER, _RTT, _HISTORY)
 """Attributes of aiortc's sender that are used here."""
 
 
@@ -65,6 +70,25 @@ def with_reports(original: Callable[..., Awaitable[None]]) -> Callable[..., Awai
             _note(encoder, packet, self._ssrc, getattr(self, _RTT))
 
     return handle
+
+
+def with_limit(original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Send lost packets of pictures again as far as ``Resends`` allows."""
+    limits: WeakKeyDictionary[RTCRtpSender, Resends] = WeakKeyDictionary()
+
+    async def retransmit(self: RTCRtpSender, number: int) -> None:
+        encoder = getattr(self, _ENCODER)
+        packet = getattr(self, _HISTORY).get(number % RTP_HISTORY_SIZE)
+        if isinstance(encoder, VideoEncoder) and packet is not None:
+            limit = limits.setdefault(self, Resends())
+            size, rtt = len(packet.payload), getattr(self, _RTT) or 0.0
+            answer = limit.ask(number, size, time.monotonic(), rtt, encoder.target_bitrate)
+            if answer is not Answer.SEND:
+                encoder.unrepeated(for_good=answer is Answer.TOO_MUCH)
+                return
+        await original(self, number)
+
+    return retransmit
 
 
 def _note(encoder: VideoEncoder, packet: AnyRtcpPacket, ssrc: int, rtt: float | None) -> None:

@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 _LOOP_PROBE_SECONDS = 0.05
 _SENT_COUNTERS = {
     "key_frames": "Key frames encoded",
+    "skipped": "Pictures an encoder left out to keep its bitrate",
     "nack": "Video packets that receivers asked for again",
+    "unrepeated": "Video packets of these not sent again: too soon, or too much for the bitrate",
     "pli": "Key frames that receivers asked for",
 }
 _MAX_PARKED = 64

@@ -41,6 +41,8 @@ class SendStats:
     """
 
     frames: int = 0
+    skipped: int = 0
+    """Pictures of these that the encoder left out to keep its rate."""
     key_frames: int = 0
     bytes: int = 0
     bitrate: int = 0
@@ -57,6 +59,8 @@ class SendStats:
     """The same, in all."""
     nack: int = 0
     """Packets the receiver asked for again."""
+    unrepeated: int = 0
+    """Of these, not sent again: too soon, or too much for the rate."""
     pli: int = 0
     """Key frames it asked for (PLI, FIR)."""
     remb: int = 0
@@ -71,6 +75,7 @@ class SendStats:
     def encoded(self, size: int, key: bool, seconds: float) -> None:
         """Count one picture."""
         self.frames += 1
+        self.skipped += not size
         self.key_frames += key
         self.bytes += size
         self.encode_ms += (seconds * 1000 - self.encode_ms) / min(self.frames, FPS)
@@ -104,7 +109,9 @@ class SendStats:
         return {
             "bytes": self.bytes,
             "key_frames": self.key_frames,
+            "skipped": self.skipped,
             "nack": self.nack,
+            "unrepeated": self.unrepeated,
             "pli": self.pli,
         }
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,9 +19,11 @@ from benchmarks.analysis import longest_gap
 from benchmarks.impairment import CLEAN, Impairment, impair
 from benchmarks.lossy import FREEZE_S, SHOWN
 from benchmarks.peer import RATE, LoopbackPeer, Voice
+from engine.media import MotionFrame, UInt8
 from engine.transport.routes import LIVES
 from engine.transport.sendstats import SendStats
 from engine.transport.webrtc import WebRtcConnection
+from tests.e2e import testcard
 from tests.e2e.conftest import serving, until
 from tests.e2e.testcard import CardEngine
 from tests.fakes import speechlike
@@ -162,3 +165,38 @@ def test_one_request_gives_one_key_frame_and_a_storm_few() -> None:
     before, after_one, after_storm = keys
     assert after_one - before == 1
     assert 1 <= after_storm - after_one <= 5
+
+
+def test_a_hard_texture_on_300_kbit_s_stays_live_and_recovers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    coarse = np.random.default_rng(6).integers(0, 255, (160, 160, 3), dtype=np.uint8)
+    noise = np.asarray(cv2.resize(coarse, (640, 640), interpolation=cv2.INTER_LINEAR), np.uint8)
+    draw = testcard.draw
+
+    def textured(motion: MotionFrame) -> UInt8:
+        card = draw(motion)
+        shift = 64 + round(60 * np.sin(motion.pts / 7))
+        card[48:] = noise[shift + 48 : shift + 512, shift : shift + 512]
+        return card
+
+    monkeypatch.setattr(testcard, "draw", textured)
+    counts: list[int] = []
+
+    async def scenario(peer: LoopbackPeer, sent: SendStats) -> None:
+        wires = impair(peer.pc, Impairment(rate_kbps=300))
+        # Stock aiortc repeats whatever it is asked for: the link stays full of it, for ever.
+        await asyncio.sleep(2)
+        begun = len(peer.pictures)
+        await until(lambda: len(peer.pictures) >= begun + 25, PATIENCE_S)
+        counts.extend((sent.skipped, sent.unrepeated, sent.width))
+        assert peer.pc.connectionState == "connected"
+        wires.change(CLEAN)
+        begun = len(peer.pictures)
+        await until(lambda: len(peer.pictures) >= begun + 25, PATIENCE_S)
+
+    run(scenario)
+    skipped, unrepeated, width = counts
+    assert skipped > 0, "the texture was not hard"
+    assert unrepeated > 0
+    assert width < 384, "small pictures that move"

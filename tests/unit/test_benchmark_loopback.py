@@ -6,6 +6,8 @@ import asyncio
 
 import numpy as np
 import pytest
+from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtp import RtpPacket
 
 from benchmarks import bargein, clicks, lossy, skew, sounds
 from benchmarks.analysis import (
@@ -28,7 +30,7 @@ from benchmarks.calls import Part, on_time, spent
 from benchmarks.impairment import Impairment, impair
 from benchmarks.loopback import PARTS, _all, plot, run
 from benchmarks.mouth import complete, held
-from benchmarks.patience import Requester
+from benchmarks.patience import Requester, skip_to_key
 from benchmarks.peer import PACKET, RATE, Arrival, LoopbackPeer, SenderReport, Stream, Voice
 from benchmarks.report import Result, table
 from engine.media import Float32
@@ -343,6 +345,32 @@ def test_where_answers_take_long_it_asks_more_slowly() -> None:
     assert requester.due({99}, 100.0) == []
     assert requester.due({99}, 100.3) == []
     assert requester.due({99}, 100.5) == [99]
+
+
+def rtp(number: int, stamp: int, *, key: bool = False, begins: bool = True) -> RtpPacket:
+    """A VP8 packet; ``key`` counts where a picture begins."""
+    payload = bytes([0x10 if begins else 0x00, 0x00 if key else 0x01, 1, 2])
+    packet = RtpPacket(payload_type=97, sequence_number=number, timestamp=stamp, payload=payload)
+    packet._data = payload[1:]
+    return packet
+
+
+def test_pictures_go_on_with_a_whole_key_frame_behind_a_hole() -> None:
+    buffer = JitterBuffer(capacity=128, is_video=True)
+    first = 65_534  # numbers wrap inside
+    lost = {(first + n) % 65_536 for n in (1, 3, 6)}
+    for place in range(8):
+        number = (first + place) % 65_536
+        if number not in lost:
+            buffer.add(rtp(number, place, key=place in {5, 7}))
+    assert skip_to_key(buffer, lost) == set(), "the key frame at 5 lacks its second packet"
+    buffer.add(rtp((first + 8) % 65_536, 7, begins=False))
+    assert skip_to_key(buffer, lost) == set(), "that at 7 may go on"
+    buffer.add(rtp((first + 9) % 65_536, 9))
+    assert skip_to_key(buffer, lost) == lost
+    shown = buffer._remove_frame(0)
+    assert shown is not None and shown.timestamp == 7
+    assert skip_to_key(buffer, set()) == set()
 
 
 @pytest.mark.e2e

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.clock import ManualClock
-from engine.transport.bitrate import LADDER, START, BitrateLadder, picture_scale
+from engine.transport.bitrate import (
+    LADDER,
+    SIZES,
+    START,
+    BitrateLadder,
+    SizeLadder,
+    picture_scale,
+)
 
 
 def test_the_ladder_goes_down_at_once_and_up_after_a_calm_while() -> None:
@@ -138,3 +145,40 @@ def test_whatever_is_reported_the_rate_is_a_rung(reported: list[tuple[bool, floa
         # Nothing that speaks against it ever raises it.
         if by_loss and share > 0.1:
             assert ladder.rate <= before
+
+
+def test_a_picture_that_does_not_fit_gets_smaller_and_later_tries_again() -> None:
+    sizes = SizeLadder()
+    for _ in range(10):
+        sizes.coded(skipped=True)
+    assert sizes.smaller == 0
+    sizes.coded(skipped=True)
+    assert sizes.smaller == 1
+    for _ in range(249):
+        sizes.coded(skipped=False)
+    assert sizes.smaller == 1
+    sizes.coded(skipped=False)
+    assert sizes.smaller == 0
+    for _ in range(11):  # it was too early: the next try waits twice as long
+        sizes.coded(skipped=True)
+    for _ in range(499):
+        sizes.coded(skipped=False)
+    assert sizes.smaller == 1
+    sizes.coded(skipped=False)
+    assert sizes.smaller == 0
+
+
+def test_pictures_left_out_now_and_then_change_nothing() -> None:
+    sizes = SizeLadder()
+    for index in range(2000):
+        sizes.coded(skipped=index % 3 == 0)
+    assert sizes.smaller == 0
+
+
+@given(st.lists(st.booleans(), max_size=600))
+def test_there_is_always_a_size(skips: list[bool]) -> None:
+    sizes = SizeLadder()
+    for skipped in skips:
+        sizes.coded(skipped=skipped)
+        assert picture_scale(LADDER[0], sizes.smaller) in SIZES
+        assert 0 <= sizes.smaller < len(SIZES)
