@@ -28,10 +28,12 @@ $(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -e .
 	touch $@
 
-# torch comes first and by exact version, so that its CPU build is taken where there is one.
+# torch comes first and by exact version, so that its CPU build is taken where there is one; piq
+# without what it asks for, whose only build is for another torch (docs/decisions/0001).
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q torch==2.13.0
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -e '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q --no-deps piq==0.8.0
 	touch $@ $(VENV)/.runtime
 
 # What the tests use besides Python: a real browser, real speech engines, and a sound card and a

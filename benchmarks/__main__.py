@@ -15,11 +15,18 @@ NAMES = {
     "gpu": "networks, sessions, latency, memory and floors of a GPU (or, as a dry run, a CPU)",
     "loopback": "a real server and a peer: latency, slots, skew, barge-in, bad networks",
     "motion": "cost of the motion network per second of motion, by denoising steps",
+    "render-quality": "pictures against real ones and two baselines; identity, sharpness, flicker",
     "soak": "a server under changing load: memory, threads, descriptors, skew over time",
     "stages": "per-stage and whole-chain time of one live session",
     "watermark": "how well the invisible mark is found again, false alarms, visibility, cost",
 }
-_CHOICES = {"loopback": ("minutes", "interrupts", "parts"), "soak": ("minutes",)}
+_MODULES = {"render-quality": "quality.report"}
+"""Where a benchmark is that is no module of its own name."""
+_CHOICES = {
+    "loopback": ("minutes", "interrupts", "parts"),
+    "render-quality": ("sheets",),
+    "soak": ("minutes",),
+}
 """Options beyond ``--quick`` that a benchmark's ``run`` takes by name."""
 
 
@@ -46,13 +53,20 @@ def main(argv: list[str] | None = None) -> int:
         metavar="A,B",
         help="loopback: only these of talk, clicks, bargein, connect, overload, loss, narrow",
     )
+    parser.add_argument(
+        "--sheets", type=Path, metavar="DIR", help="render-quality: contact sheets to look at"
+    )
     options = parser.parse_args(arguments)
     command = " ".join(["python -m benchmarks", *arguments])
     if options.name == "gpu":
         return _gpu(options, command)
-    module = import_module(f"benchmarks.{options.name}")
+    module = import_module(f"benchmarks.{_MODULES.get(options.name, options.name)}")
     chosen = {name: getattr(options, name) for name in _CHOICES.get(options.name, ())}
-    result = module.run(options.quick, command, **chosen)
+    try:
+        result = module.run(options.quick, command, **chosen)
+    except report.Unavailable as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return _show(result, options, getattr(module, "plot", report.plot))
 
 

@@ -57,6 +57,10 @@ def commit() -> str:
     )
 
 
+class Unavailable(Exception):
+    """A benchmark lacks something to run; the message says what, and how to get it."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a benchmark found.

@@ -55,7 +55,7 @@ class Ruler:
 
     def distance(self, made: Sequence[Float32]) -> float:
         """Of motion [T,58] from the truth, per component."""
-        return _frechet(self._moments(motion_windows([self._part(m) for m in made])),
+        return gaussian_distance(self._moments(motion_windows([self._part(m) for m in made])),
                         self._reference)  # fmt: skip
 
     def floor(self) -> float:
@@ -64,7 +64,7 @@ class Ruler:
             return float("nan")
         halves = (motion_windows(self._truth[k::2]) for k in (0, 1))
         one, two = (self._moments(rows) for rows in halves)
-        return _frechet(one, two)
+        return gaussian_distance(one, two)
 
     def _part(self, motion: Float32) -> Float32:
         part: Float32 = motion[:, self._index] / self._scale
@@ -75,7 +75,7 @@ class Ruler:
         return seen.mean(0), np.cov(seen.T)
 
 
-def _frechet(one: tuple[Floats, Floats], two: tuple[Floats, Floats]) -> float:
+def gaussian_distance(one: tuple[Floats, Floats], two: tuple[Floats, Floats]) -> float:
     """Distance of two normal distributions (Dowson and Landau 1982), per dimension."""
     values = np.linalg.eigvals(one[1] @ two[1])
     cross = np.sqrt(np.maximum(values.real, 0)).sum()
