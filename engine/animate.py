@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from engine.avatars import default_portrait
+from engine.avatars import default_portrait, open_avatar
 from engine.config import EngineConfig, load_config
 from engine.errors import EngineError
 from engine.face.analysis import FaceAnalyser
-from engine.face.portrait import prepare_portrait
 from engine.media import FPS, AudioChunk, MotionFrame, VideoFrame
 from engine.pipeline import build, load_networks
-from engine.render.avatar import Avatar
 from engine.transport.files import Mp4Writer, read_audio, write_motion, write_sheet
 
 _SHEET_FRAMES = 48
@@ -36,7 +34,7 @@ def animate(
     """Render a talking head, one frame per 40 ms of sound.
 
     Args:
-        portrait: a photo's path, or uint8 [H, W, 3] RGB.
+        portrait: a photo's path, uint8 [H, W, 3] RGB, or an avatar file's path (.npz).
         audio: mono sound at any rate.
         config: defaults when None.
         other: what somebody says to the portrait meanwhile, mono at any rate; it listens.
@@ -46,7 +44,7 @@ def animate(
     """
     config = config or EngineConfig()
     networks = load_networks(config)
-    avatar = Avatar.from_portrait(prepare_portrait(portrait, FaceAnalyser()))
+    avatar, _ = open_avatar(portrait, FaceAnalyser())
     pipeline = build(config, networks, avatar, audio.rate)
     overheard = _pieces(other) if other is not None else iter(())
     for piece in _pieces(audio):
@@ -69,7 +67,15 @@ def _arguments() -> argparse.ArgumentParser:
         description="Make a portrait speak a sound file.",
         epilog="example: python -m engine.animate --portrait me.jpg --audio a.wav --out talk.mp4",
     )
-    parser.add_argument("--portrait", type=Path, help="photo with one face (default: the avatar)")
+    face = parser.add_mutually_exclusive_group()
+    face.add_argument("--portrait", type=Path, help="photo with one face (default: the avatar)")
+    face.add_argument(
+        "--avatar",
+        dest="portrait",
+        type=Path,
+        metavar="NPZ",
+        help="or an avatar of python -m training personal",
+    )
     parser.add_argument("--audio", type=Path, required=True, help="wav, flac, mp3, ogg, mp4, ...")
     parser.add_argument("--other", type=Path, help="what is said to the portrait; it listens")
     parser.add_argument("--out", type=Path, required=True, help="MP4 to write (512x512, 25 fps)")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ConfigError
 from engine.face.analysis import FaceAnalyser
-from engine.face.portrait import Portrait, prepare_portrait
+from engine.face.portrait import prepare_portrait
 from engine.media import MotionFrame, UInt8, VideoFrame
 from engine.motion.arkit import MOTION_SIZE
 from engine.render.avatar import Avatar
@@ -25,6 +25,7 @@ from engine.stage import Stage, run
 from engine.store import AvatarStore, Consent, Record
 
 DEFAULT_AVATAR = "default"
+AVATAR_SUFFIX = ".npz"
 _LOADED = 8
 """Uploaded avatars held in memory beside the default one, 20 MB each."""
 
@@ -67,13 +68,33 @@ def default_portrait() -> Path:
     return next(iter(sorted((WEIGHTS / "avatars").glob("default.*"))))
 
 
+def open_avatar(source: Path | NDArray[Any], analyser: FaceAnalyser) -> tuple[Avatar, UInt8]:
+    """An avatar and the portrait that it moves, uint8 [512,512,3].
+
+    Args:
+        source: a photo (path or RGB array), or the path of an avatar file (``Avatar.save``, .npz).
+        analyser: the face networks.
+
+    Raises:
+        PortraitError: the photo cannot become an avatar.
+        ArtifactError: the avatar file cannot be used.
+    """
+    if isinstance(source, Path) and source.suffix == AVATAR_SUFFIX:
+        avatar = Avatar.load(source)
+        person, background = (avatar.arrays[name][0] for name in ("person", "background"))
+        picture = (person[:3] + (1 - person[3:]) * background).transpose(1, 2, 0)
+        return avatar, np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    portrait = prepare_portrait(source, analyser)
+    return Avatar.from_portrait(portrait), portrait.image
+
+
 class Avatars:
     """The default avatar and the uploaded ones. Thread-safe.
 
     Args:
         draw: the stages from an avatar's motion to its marked pictures.
         analyser: the face networks.
-        portrait: photo of the default avatar.
+        portrait: photo, or avatar file, of the default avatar.
         store: where uploads are kept.
         decode: bytes that somebody uploaded to an RGB picture (engine.face.intake).
         now: seconds since 1970.
@@ -81,6 +102,7 @@ class Avatars:
     Raises:
         ConfigError: there is no such portrait.
         PortraitError: it cannot become an avatar.
+        ArtifactError: it is an avatar file that cannot be used.
     """
 
     def __init__(
@@ -184,8 +206,7 @@ class Avatars:
         return AvatarEntry(avatar_id, avatar, idle)
 
     def _prepare(self, source: Path | NDArray[Any]) -> tuple[Avatar, bytes]:
-        portrait: Portrait = prepare_portrait(source, self._analyser)
-        avatar = Avatar.from_portrait(portrait)
-        bgr = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2BGR)
+        avatar, picture = open_avatar(source, self._analyser)
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
         return avatar, jpeg

@@ -90,7 +90,7 @@ class RenderConfig:
     network: str = "render_512"
     """Which renderer, by resolution."""
     portrait: str = ""
-    """Path of the photo to use instead of the default avatar."""
+    """Path of the photo, or of the avatar file (.npz), to use instead of the default avatar."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

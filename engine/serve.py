@@ -33,7 +33,14 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, help="TOML file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--portrait", help="photo to use instead of the default avatar")
+    face = parser.add_mutually_exclusive_group()
+    face.add_argument("--portrait", help="photo to use instead of the default avatar")
+    face.add_argument(
+        "--avatar",
+        dest="portrait",
+        metavar="NPZ",
+        help="or an avatar of python -m training personal",
+    )
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="TCP port (default 8080; 0 takes a free one)")
     parser.add_argument("--tls-cert", metavar="PEM", help="certificate; serves https")

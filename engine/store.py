@@ -22,7 +22,6 @@ import secrets
 import shutil
 import sys
 import threading
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -401,10 +400,7 @@ def _read_record(folder: Path) -> Record:
 def _read_avatar(path: Path) -> Avatar:
     if path.stat().st_size > _MAX_FILE_BYTES:
         raise ArtifactError(f"{path.name} is larger than anything written here")
-    try:
-        return Avatar.load(path)
-    except (zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
-        raise ArtifactError(f"{path.name} is not an avatar: {error}") from error
+    return Avatar.load(path)
 
 
 def _sentence(error: OSError) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ArtifactError
 from engine.face.portrait import Portrait
 from engine.face.rig import effective
 from engine.face.topology import CHIN
 from engine.media import Float32
 from engine.motion.arkit import EXPRESSION, INDEX
 from engine.render import layers
+from engine.render.archive import read_arrays
 from engine.render.fields import WHOLE, frame_points, ring, unfold, unroll_lids
 from engine.render.layout import BODY_STEP, SIZE, check_inputs, node_positions
 from engine.render.openings import Head, eye_inputs, fields, mouth_inputs
@@ -97,11 +97,7 @@ class Avatar:
         Raises:
             ArtifactError: the file is missing, damaged, or of another version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls.from_arrays({name: file[name] for name in file.files})
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"{path.name} is not an avatar: {error}") from error
+        return cls.from_arrays(read_arrays(path))
 
 
 def _floor(resting: Float32) -> Float32:
