@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "track": "training.tracking.command",
     "people": "training.tracking.people",
     "calibrate": "training.teacher.calibrate",
+    "personal": "training.personal.command",
 }
 """Command to the module, and the function if not ``main``, that takes its arguments and returns the
 exit status; imported only when asked for."""
