@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +31,7 @@ from training.personal.footage import Footage, length, look
 from training.personal.judge import BETTER, Filmed, draw, gain, judge
 from training.personal.reenact import CAMERA, for_renderer
 from training.personal.still import restlessness
+from training.tracking import media
 from training.tracking.solve import LIPS, project
 
 RATE = 25
@@ -234,6 +236,20 @@ def test_a_video_is_looked_at_once(video: Path, seen: Footage, tmp_path: Path) -
     kept.write_bytes(kept.read_bytes()[:1000])  # a crash
     with pytest.raises(AssertionError, match="looked again"):
         look(video, 1, Blind(), kept, iter)
+
+
+def test_a_phones_video_is_the_right_way_up(tmp_path: Path, pictures: list[UInt8]) -> None:
+    sideways = [np.rot90(picture) for picture in pictures[:3]]
+    path = write_video(tmp_path / "phone.mp4", [np.ascontiguousarray(p) for p in sideways])
+    content = bytearray(path.read_bytes())
+    # The matrix of the track's header (ISO 14496-12, 8.3.2): a quarter turn clockwise.
+    start = content.index(b"tkhd") + 4 + 4 + 5 * 4 + 8 + 8
+    content[start : start + 36] = struct.pack(
+        ">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 512 << 16, 0, 1 << 30
+    )
+    path.write_bytes(content)
+    shown = next(iter(media.pictures(path)))[1]
+    assert np.abs(shown.astype(int) - pictures[0]).mean() < 3
 
 
 def test_videos_that_cannot_be_used(

@@ -170,9 +170,11 @@ class _Work:
             name: {drive: s.means() for drive, s in self.scores(v, "judge").items()}
             for name, v in named.items()
         }
+        next(ticks, None)
+        rows = self.rows(before, now)
         for _ in ticks:
             pass
-        return Result(now.avatar, photo.portrait.image, facts, self.rows(before, now))
+        return Result(now.avatar, photo.portrait.image, facts, rows)
 
     def choose_photo(self) -> tuple[Still, dict[str, Any]]:
         """The frame that gives the best avatar of those that look best."""

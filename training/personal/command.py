@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from engine.errors import EngineError
-from engine.store import AvatarStore, Consent, data_folder
+from engine.store import AvatarStore, Consent, data_folder, make_private
 from training.personal import report
 from training.personal.adapt import DRIVES, Result, adapt
 
@@ -61,6 +61,7 @@ def main(argv: list[str]) -> int:
         )
         return 1
     try:
+        make_private(args.out)
         result = adapt(args.video, args.out / "tracking.npz", args.quiet)
         digest = hashlib.sha256(args.video.read_bytes()).hexdigest()
         consent = Consent(statement, args.subject.strip(), time.time(), digest)
@@ -82,7 +83,6 @@ def main(argv: list[str]) -> int:
 
 
 def _write(result: Result, consent: Consent, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     result.avatar.save(out / "avatar.npz")
     text = json.dumps(asdict(consent), indent=1, ensure_ascii=False)
     (out / "consent.json").write_text(text + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from engine.errors import PortraitError
 from engine.face.analysis import FaceAnalyser
 from engine.face.portrait import PortraitLimits, prepare_portrait
 from engine.face.topology import CHEEKS, IRIS_CENTRES, MOUTH_CENTRE, NOSE_TIP
-from engine.media import Float32
+from engine.media import Float32, UInt8
 from engine.motion.arkit import INDEX
 from training.personal.footage import Footage
 from training.personal.reenact import Still
@@ -19,6 +19,7 @@ from training.personal.reenact import Still
 LIMITS = PortraitLimits(face_width=60)
 APART = 8
 """Sampled frames between two candidates: neighbours are the same photo."""
+FIRST_TRIES = 10
 _GAZE = [i for name, i in INDEX.items() if name.startswith("eyeLook")]
 _BLINK = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
 _MOUTH = [i for n, i in INDEX.items() if n.startswith("mouth") and "Press" not in n]
@@ -64,26 +65,34 @@ def candidates(
             order.append(int(number))
         if len(order) == 2 * most:
             break
-    made, refused = {}, None
-    for number, frame in footage.frames(order, full=True):
-        try:
-            made[number] = Still.of(footage, number, prepare_portrait(frame, analyser, LIMITS))
-        except PortraitError as error:
-            refused = error
-    if not made:
-        assert refused is not None
-        raise refused
-    return [made[number] for number in order if number in made][:most]
+    frames = dict(footage.frames(order, full=True))
+    return _portraits(footage, ((k, frames[k]) for k in order if k in frames), most, analyser)
 
 
 def first(footage: Footage, within: Sequence[int], analyser: FaceAnalyser) -> Still | None:
     """The first frame that can become a portrait: a photo taken without looking."""
-    for number, frame in footage.frames(within, full=True):
+    frames = footage.frames(within[: FIRST_TRIES * APART : APART], full=True)
+    try:
+        return _portraits(footage, frames, 1, analyser)[0]
+    except PortraitError:
+        return None
+
+
+def _portraits(
+    footage: Footage, frames: Iterable[tuple[int, UInt8]], most: int, analyser: FaceAnalyser
+) -> list[Still]:
+    made: list[Still] = []
+    refused: PortraitError | None = None
+    for number, frame in frames:
         try:
-            return Still.of(footage, number, prepare_portrait(frame, analyser, LIMITS))
-        except PortraitError:
-            continue
-    return None
+            made.append(Still.of(footage, number, prepare_portrait(frame, analyser, LIMITS)))
+        except PortraitError as error:
+            refused = error
+        if len(made) == most:
+            break
+    if not made and refused is not None:
+        raise refused
+    return made
 
 
 def best(

@@ -14,7 +14,7 @@ from training.corpus.speech import to_16k
 
 
 def pictures(path: Path) -> Iterator[tuple[float, UInt8]]:
-    """Yield (seconds in the container, uint8 [H,W,3] RGB) in order of showing.
+    """Yield (seconds in the container, uint8 [H,W,3] RGB) in order of showing, the right way up.
 
     Raises:
         MediaError: not a video that can be read.
@@ -27,7 +27,10 @@ def pictures(path: Path) -> Iterator[tuple[float, UInt8]]:
             last = -1.0 / rate
             for frame in container.decode(video=0):
                 last = float(frame.time) if frame.time is not None else last + 1 / rate
-                yield last, frame.to_ndarray(format="rgb24")
+                # Phones film sideways and say so.
+                turns = round(frame.rotation / 90) % 4
+                picture = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+                yield last, np.ascontiguousarray(picture)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{path.name} cannot be read as a video ({error}).") from error
 
