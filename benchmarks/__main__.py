@@ -22,6 +22,8 @@ NAMES = {
 }
 _MODULES = {"render-quality": "quality.report"}
 """Where a benchmark is that is no module of its own name."""
+TOOLS = {"compare": "two results of a benchmark, with noise: python -m benchmarks compare A B"}
+"""What works on results. Each is a module whose ``main`` reads its own arguments."""
 _CHOICES = {
     "loopback": ("minutes", "interrupts", "parts"),
     "render-quality": ("sheets",),
@@ -33,10 +35,13 @@ _CHOICES = {
 def main(argv: list[str] | None = None) -> int:
     """Run one benchmark; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] and arguments[0] in TOOLS:
+        tool: Callable[[list[str]], int] = import_module(f"benchmarks.{arguments[0]}").main
+        return tool(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure this machine. Progress goes to stderr, the table to stdout.",
-        epilog="\n".join(f"  {name}: {what}" for name, what in NAMES.items()),
+        epilog="\n".join(f"  {name}: {what}" for name, what in (NAMES | TOOLS).items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
