@@ -33,7 +33,7 @@ from engine.clock import Clock
 from engine.errors import EngineError
 from engine.media import FPS, Float32
 from engine.slots import RATE, SLOT_SAMPLES
-from engine.transport.hooks import and_loopback, install
+from engine.transport.hooks import install
 from engine.transport.tracks import AudioTrack, audio_frame
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class ServerAvatar:
     def start(self) -> None:
         """Connect."""
         # Our jitter buffer instead of aiortc's, and this machine's own address beside the others.
-        install(and_loopback)
+        install()
         self._thread.start()
 
     def say(self, samples: Float32, start: int, at: float) -> None:

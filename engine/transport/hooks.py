@@ -49,12 +49,12 @@ def make_decoder(codec: RTCRtpCodecParameters) -> Decoder:
     return OpusDecoder() if codec.mimeType.lower() == "audio/opus" else get_decoder(codec)
 
 
-def install(addresses: Callable[[list[str]], list[str]] = lambda found: found) -> None:
+def install(*, only_here: bool = False) -> None:
     """Put our parts in place of aiortc's, for the whole process. May be called again.
 
     Args:
-        addresses: from the host addresses aioice found to those ICE should offer; aioice itself
-            never offers 127.0.0.1.
+        only_here: hear peers on this machine alone. Its network addresses are offered all the same:
+            Firefox and GStreamer do not speak to 127.0.0.1.
 
     Raises:
         EngineError: if this aiortc is not the one the hooks were written for.
@@ -66,11 +66,13 @@ def install(addresses: Callable[[list[str]], list[str]] = lambda found: found) -
     _require_private(aiortc.rtcrtpsender.RTCRtpSender, feedback.PRIVATE)
     _replace(aiortc.rtcrtpsender.RTCRtpSender, "__init__", feedback.with_pool)
     _replace(aiortc.rtcrtpsender.RTCRtpSender, "_handle_rtcp_packet", feedback.with_reports)
+    _replace(aiortc.rtcrtpsender.RTCRtpSender, "_retransmit", feedback.with_limit)
     _replace(aiortc.rtcdtlstransport.RTCCertificate, "_create_ssl_context", _with_rsa)
+    _replace(aioice.ice, "get_host_addresses", _and_loopback)
     _replace(
-        aioice.ice,
-        "get_host_addresses",
-        lambda original: lambda use_ipv4, use_ipv6: addresses(original(use_ipv4, use_ipv6)),
+        aioice.ice.StunProtocol,
+        "datagram_received",
+        _from_here if only_here else lambda original: original,
     )
 
 
@@ -107,11 +109,20 @@ def _with_rsa(original: Callable[..., Any]) -> Callable[..., Any]:
     return create
 
 
-def only_loopback(_found: list[str]) -> list[str]:
-    """Offer 127.0.0.1 alone: for a server that must not be reached from elsewhere."""
-    return [LOOPBACK]
+def _and_loopback(original: Callable[[bool, bool], list[str]]) -> Callable[..., list[str]]:
+    """Offer 127.0.0.1 as well, for machines without a network; aioice never does."""
+    return lambda use_ipv4, use_ipv6: [*original(use_ipv4, use_ipv6), LOOPBACK]
 
 
-def and_loopback(found: list[str]) -> list[str]:
-    """Offer everything, and 127.0.0.1 for browsers on this machine."""
-    return [*found, LOOPBACK]
+def _from_here(original: Callable[..., None]) -> Callable[..., None]:
+    """Drop packets that come from elsewhere, before anything looks at them.
+
+    Those of this machine come from one of the addresses it offers. Others could not pretend that on
+    Linux, which takes no packet with an address of its own from outside.
+    """
+
+    def receive(self: Any, data: bytes, addr: tuple[Any, ...]) -> None:
+        if addr[0] in {protocol.local_candidate.host for protocol in self.receiver._protocols}:
+            original(self, data, addr)
+
+    return receive

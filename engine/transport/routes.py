@@ -15,7 +15,7 @@ from engine.transport import openapi
 from engine.transport.access import Handler, allow_origins, guard, is_loopback
 from engine.transport.avatars import AvatarRoutes
 from engine.transport.encoders import POOL
-from engine.transport.hooks import and_loopback, install, only_loopback
+from engine.transport.hooks import install
 from engine.transport.live import LiveOptions
 from engine.transport.network import ice_json, ice_servers
 from engine.transport.problems import problems
@@ -117,7 +117,8 @@ def create_app(engine: Engine, config: ServerConfig, token: str = "") -> web.App
         config: the server's settings.
         token: bearer token asked for; empty for none.
     """
-    install(only_loopback if is_loopback(config.host) else and_loopback)
+    shared = config.behind_proxy or config.ice_servers
+    install(only_here=is_loopback(config.host) and not shared)
     app = web.Application(
         client_max_size=config.upload_mb * 1_000_000,
         middlewares=[_headers, guard(config, token), problems],

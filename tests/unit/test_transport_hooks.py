@@ -1,0 +1,63 @@
+"""Whose packets the server hears: this machine's alone, unless it is there for others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aioice
+import aioice.ice
+import pytest
+
+from engine.config import ServerConfig
+from engine.transport import hooks
+from engine.transport.routes import create_app
+from tests.e2e.testcard import CardEngine
+
+OWN = [b"192.0.2.7", b"fd00::7", b"127.0.0.1"]
+OTHERS = [b"192.0.2.8", b"198.51.100.1", b"fd00::8"]
+
+
+class Heard:
+    """Stands for an ICE connection with addresses of its own; notes what reaches it."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self._protocols = []
+        for host in OWN:
+            protocol = aioice.ice.StunProtocol(self)  # type: ignore[arg-type]
+            protocol.local_candidate = aioice.Candidate(
+                "1", 1, "udp", 1, host.decode(), 5000, "host"
+            )
+            self._protocols.append(protocol)
+
+    def data_received(self, data: bytes, _component: int) -> None:
+        self.data.append(data)
+
+    def receive(self, sender: bytes) -> None:
+        self._protocols[0].datagram_received(sender, (sender.decode(), 6000))
+
+
+@pytest.mark.parametrize(
+    ("config", "others"),
+    [
+        (ServerConfig(), False),
+        (ServerConfig(host="::1"), False),
+        (ServerConfig(host="0.0.0.0"), True),  # noqa: S104
+        (ServerConfig(behind_proxy=True), True),
+        (ServerConfig(ice_servers=("stun:192.0.2.1",)), True),
+    ],
+)
+def test_others_are_heard_only_by_a_server_that_is_there_for_them(
+    config: ServerConfig, others: bool
+) -> None:
+    async def scenario() -> list[bytes]:
+        create_app(CardEngine(), config, "token")  # type: ignore[arg-type]
+        try:
+            connection = Heard()
+            for sender in OWN + OTHERS:
+                connection.receive(sender)
+            return connection.data
+        finally:
+            hooks.install()
+
+    assert asyncio.run(scenario()) == OWN + (OTHERS if others else [])
