@@ -183,7 +183,7 @@ class Session:
         return self._last if shown is None else shown.motion.values
 
     def stuck(self, now: float) -> bool:
-        """Whether sound waits and the worker has not come back for 5 s."""
+        """Whether sound waits and the worker has drawn nothing and not come back for 5 s."""
         since = self._busy_since
         return since is not None and now - since > _STUCK_SECONDS and self._inbox.waiting_ms > 0
 
@@ -565,6 +565,7 @@ class Session:
     def _bridge(self, values: Float32, pts: int, epoch: int) -> None:
         for frame in self._pipeline.renderer.push(MotionFrame(values, 0.0, pts)):
             self.playout.push_bridge(self._sized(frame), epoch)
+            self._busy_since = self._clock.now()  # slow is not stuck
 
     def _overheard(self, speech: float) -> None:
         with self._told:
@@ -607,6 +608,7 @@ class Session:
                 return
             self._last = motion.values
             self.playout.push_frame(self._sized(frame), epoch)
+            self._busy_since = self._clock.now()  # slow is not stuck
             self._metrics.frames.inc()
             for listener in self._listeners:
                 listener(frame)

@@ -601,6 +601,27 @@ def test_missed_slots_lead_down_the_ladder_and_calm_leads_up(agent: Agent) -> No
     assert level("avatar_degrade_level") == 0
 
 
+def test_a_slow_worker_is_not_stuck() -> None:
+    agent = Agent()
+    looks: list[tuple[bool, float]] = []
+
+    def slow(_: VideoFrame) -> None:
+        agent.clock.advance(3.0)
+        waiting = agent.session._inbox.waiting_ms
+        looks.append((agent.session.stuck(agent.clock.now()), waiting))
+
+    agent.session.listen(slow)
+    agent.motion.gate.clear()
+    for index in range(2):  # four frames are drawn for one push, while the other waits
+        samples = np.full(4 * SLOT, 0.5, np.float32)
+        agent.session.push_audio(AudioChunk(samples, 4 * index * SLOT, RATE))
+    agent.motion.gate.set()
+    agent.settle()
+    agent.session.close()
+    assert sum(waiting > 0 for _, waiting in looks) >= 3
+    assert not any(stuck for stuck, _ in looks)
+
+
 def test_a_stuck_worker_is_noticed_left_behind_and_frees_its_place() -> None:
     stuck, other = Agent(), Agent()
     for agent in (stuck, other):
