@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "VIVACE_DATA"
 FORMAT = 1
-PREPARATION = 1
+PREPARATION = 2
 """Raised whenever the same photo would be prepared differently: older entries are not offered."""
 _ID = re.compile(r"[0-9a-z]{32}")
 _ENTRY, _AVATAR, _PICTURE, _SALT = "entry.json", "avatar.npz", "picture.jpg", ".salt"

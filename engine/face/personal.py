@@ -27,8 +27,8 @@ NOSE_BASE = 2
 EYE_REACH, MOUTH_REACH = 0.45, 0.75
 """Radius, in inter-ocular units, within which an eye's or the mouth's proportions hold."""
 RATIO_LIMITS = (0.6, 1.6)
-DAMPING = 0.05
-"""How much expression there must be before it is held responsible for a gap of the lips."""
+DAMPING = 0.01
+"""How much there must be of shapes that part lips before they are held responsible for a gap."""
 
 
 def fit_deltas(rig: Rig, observed: Float64, shapes: Float64) -> tuple[Float64, Float64]:
@@ -89,22 +89,41 @@ def _blend(scale: Float64, points: Floats, centre: Floats, reach: float, local: 
 
 
 def _close_lips(observed: Float64, shapes: Float64, deltas: Float64) -> None:
-    """Attribute what is left of the photo's lip gap to the expression, so that neutral is closed.
-
-    The smallest change of the shapes in use (least squares) that closes the neutral lips, damped
-    where there is hardly any expression.
-    """
-    strength = shapes / (shapes @ shapes + DAMPING)
+    """Attribute what is left of the photo's lip gap to its expression: neutral is closed."""
     rest = observed - np.tensordot(shapes, deltas, 1)
-    for upper, lower in LIP_PAIRS:
-        change = np.outer(strength, rest[upper] - rest[lower]) / 2
-        deltas[:, upper] += change
-        deltas[:, lower] -= change
+    upper, lower = (list(side) for side in zip(*LIP_PAIRS, strict=True))
+    part_lips(deltas, shapes, rest[upper] - rest[lower])
+    close_over_jaw(deltas)
+
+
+def part_lips(deltas: Floats, shapes: Floats, gap: Floats) -> None:
+    """Let an expression part the lips by more than it does, in place.
+
+    The smallest change of the shapes in use (least squares), those that part lips anyhow first: a
+    smile that shows teeth is a smile and raised lips, and has to be able to close.
+
+    Args:
+        deltas: [52,478,3].
+        shapes: [52], weights of the expression.
+        gap: [9,3], what is added to the distance of each of ``LIP_PAIRS``, upper minus lower.
+    """
+    upper, lower = (list(side) for side in zip(*LIP_PAIRS, strict=True))
+    parting = np.clip((deltas[:, upper, 1] - deltas[:, lower, 1]).mean(1), 0, None)
+    parting /= parting.max()
+    strength = shapes * parting
+    strength /= strength @ shapes + DAMPING
+    change = strength[:, None, None] * gap / 2
+    deltas[:, upper] += change
+    deltas[:, lower] -= change
+
+
+def close_over_jaw(deltas: Floats) -> None:
+    """Make ``mouthClose`` [in 52,478,3] bring the lips together over an equally open jaw."""
+    upper, lower = (list(side) for side in zip(*LIP_PAIRS, strict=True))
     jaw, close = deltas[INDEX["jawOpen"]], deltas[INDEX["mouthClose"]]
-    for upper, lower in LIP_PAIRS:
-        apart = (jaw[upper] + close[upper]) - (jaw[lower] + close[lower])
-        close[upper] -= apart / 2
-        close[lower] += apart / 2
+    apart = (jaw[upper] + close[upper]) - (jaw[lower] + close[lower])
+    close[upper] -= apart / 2
+    close[lower] += apart / 2
 
 
 def _close_lids(observed: Float64, shapes: Float64, deltas: Float64) -> None:

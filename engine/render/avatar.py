@@ -18,11 +18,11 @@ from engine.media import Float32
 from engine.motion.arkit import EXPRESSION, INDEX
 from engine.render import layers
 from engine.render.archive import read_arrays
-from engine.render.fields import WHOLE, frame_points, ring, unfold, unroll_lids
+from engine.render.fields import WHOLE, frame_points, meet, ring, unfold, unroll_lids
 from engine.render.layout import BODY_STEP, SIZE, check_inputs, node_positions
 from engine.render.openings import Head, eye_inputs, fields, mouth_inputs
 
-SMILE_KEPT = 0.3
+SMILE_KEPT = 0.2
 NECK = (0.25, 1.55)
 """Inter-ocular units below the chin where the neck starts to lag and where the shoulders rest."""
 
@@ -121,7 +121,8 @@ def _head(portrait: Portrait) -> Head:
     model = fit.scale * (fit.neutral + np.tensordot(shapes, fit.deltas, 1)) @ fit.rotation.T
     rest = np.concatenate([landmarks * [1, -1], model[:, 2:]], 1).astype(np.float32)
     own = (fit.scale * fit.deltas @ fit.rotation.T).astype(np.float32)
-    basis = unroll_lids(unfold(own, rest))
+    given_up = shapes - effective(np.maximum(_floor(fit.resting), 0), fit.lids)
+    basis = unroll_lids(meet(unfold(own, rest), rest, given_up))
     anchors = np.concatenate([ring(landmarks, 1.3, 1.65), frame_points(SIZE)])
     unit = fit.scale
     chin = float(landmarks[CHIN, 1])

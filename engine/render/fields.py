@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.face.personal import close_over_jaw, part_lips
 from engine.face.topology import FACE_OVAL, LEFT_LID_PAIRS, LIP_PAIRS, RIGHT_LID_PAIRS
 from engine.media import Float32
 from engine.motion.arkit import INDEX
@@ -36,9 +37,17 @@ class Spread:
         """Values [N,C] at the centres to values [M,C] at places [M,2]."""
         right = np.concatenate([values, np.zeros((1, values.shape[1]))])
         coefficients = np.linalg.solve(self._system, right)
-        kernel = -_distances(places, self._centres)
-        spread = kernel @ coefficients[:-1] + coefficients[-1]
+        spread = self._kernel(places) @ coefficients
         return np.asarray(spread, np.float32)
+
+    def matrix(self, places: Float32) -> NDArray[np.float64]:
+        """What values at the centres are multiplied with to give those at places, [M,N]."""
+        weights = np.linalg.solve(self._system, self._kernel(places).T).T
+        return np.asarray(weights[:, :-1], np.float64)
+
+    def _kernel(self, places: Float32) -> NDArray[np.float64]:
+        """[M,N+1]; the system is symmetric."""
+        return np.concatenate([-_distances(places, self._centres), np.ones((len(places), 1))], 1)
 
 
 def _distances(first: Float32, second: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -70,6 +79,30 @@ def unfold(basis: Float32, rest: Float32) -> Float32:
             relative = basis[:, points] - basis[:, outer]
             out[:, points] = basis[:, outer] + relative * factor[..., None]
     return out
+
+
+def meet(basis: Float32, rest: Float32, shapes: Float32) -> Float32:
+    """Let lips that are open in the photo come together, as ``unfold`` may no longer let them.
+
+    An open mouth's landmarks lie a little on the teeth's side of the lips' edge. So the lips do not
+    just touch but overlap, the lower one behind the upper.
+
+    Args:
+        basis: [52,478,3], y up, camera pixels.
+        rest: [478,3], the photo's.
+        shapes: [52], what of the photo's expression a closed mouth gives up.
+
+    Returns:
+        a new basis.
+    """
+    out = basis.astype(np.float64)
+    upper, lower = (list(side) for side in zip(*LIP_PAIRS, strict=True))
+    open_by = (rest[upper] - rest[lower]) * UPWARDS
+    still = open_by - np.tensordot(shapes, out[:, upper] - out[:, lower], 1) * UPWARDS
+    overlap = OVERLAP * np.clip(open_by[:, 1:2].max() / MEETING - 1, 0, 1)
+    part_lips(out, shapes, still + overlap * UPWARDS)
+    close_over_jaw(out)
+    return out.astype(np.float32)
 
 
 def unroll_lids(basis: Float32) -> Float32:
@@ -168,6 +201,11 @@ LIP_RINGS = (
 """Upper and lower lip from its outer edge to its inner one, column by column."""
 MAX_SQUEEZE = 0.45
 """Share of a lip's height that one blendshape may take from it: more would fold the skin."""
+UPWARDS = np.array([0.0, 1.0, 0.0])
+OVERLAP = 1.5
+"""Pixels by which closed lips that are open in the photo overlap."""
+MEETING = 2.5
+"""Pixels of gap up to which lips count as closed in the photo: landmarks waver by as much."""
 LID_RINGS = (
     (246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398),
     (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.face import topology
 from engine.face.fit import HeadFit
@@ -13,17 +14,18 @@ from engine.face.rig import effective
 from engine.media import Float32
 from engine.render import layers, teeth
 from engine.render.eyes import eye_cards, white_light
-from engine.render.fields import LAYERS, SKIN_COUNT, Layer, Spread
+from engine.render.fields import LAYERS, MEETING, SKIN_COUNT, Layer, Spread
 from engine.render.layout import CARD, EYES, MOUTH, SIZE, Opening, node_positions
 from engine.render.mouth import UPPER, MouthCards, mouth_cards
 
+Floats = NDArray[np.float64]
 RAMP = 1.6
 """Pixels over which a layer ends at its rim."""
 SOFTNESS = 1.0
 DEPTH_SOFTNESS = 8.0
 """Pixels by which a field may miss the landmarks: their jitter, and more of it in depth."""
-CLOSED = 2.5
-"""Lips nearer than this many pixels are closed: their gap is landmark noise."""
+RIM_DAMPING = 1e-2
+"""Keeps landmarks of a rim that nearly touch from being told apart by wild nodes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +85,56 @@ def fields(head: Head, layer: Layer, places: Float32) -> tuple[Float32, Float32]
     spread = Spread(np.concatenate([points[carriers], head.anchors]), SOFTNESS)
     moved = spread(np.concatenate([values, still]), places)
     basis = moved.reshape(len(places), 52, 3).transpose(1, 2, 0).reshape(52, -1)
+    return np.ascontiguousarray(basis, np.float32), rest_at(head, places)
+
+
+def rest_at(head: Head, places: Float32) -> Float32:
+    """Places [M,2] of the photo in camera pixels, [3,M]."""
+    points = head.landmarks[:SKIN_COUNT]
     outline = head.rest[list(topology.FACE_OVAL), 2]
     rings = [_ring(head.landmarks, factor) for factor in (1.4, 2.2)]
     depths = np.concatenate([head.rest[:SKIN_COUNT, 2], outline, outline])
     deep = Spread(np.concatenate([points, *rings]), DEPTH_SOFTNESS)
     rest = np.stack([places[:, 0], -places[:, 1], deep(depths[:, None], places)[:, 0]])
-    return np.ascontiguousarray(basis, np.float32), rest.astype(np.float32)
+    return rest.astype(np.float32)
+
+
+def rim_fields(
+    head: Head, layer: Layer, opening: Opening, places: Float32, rim: tuple[int, ...]
+) -> Float32:
+    """The basis of a window's field [52, 3*M] that moves its rim by what its landmarks command.
+
+    Between nodes a field is bilinear. At a rim the movement has a kink, where skin ends and what
+    lies beyond goes along: there the nodes must overshoot, or lips and lids stop short.
+    """
+    carriers = layer.landmarks
+    centres = np.concatenate([head.landmarks[carriers], head.anchors])
+    nodes = Spread(centres, SOFTNESS).matrix(places)[:, : len(carriers)]
+    values = layer.values(head.basis)[:, carriers].transpose(1, 0, 2).reshape(len(carriers), -1)
+    at_rim = _bilinear(nodes, (head.landmarks[list(rim)] - places[0]) / opening.step, opening.nodes)
+    # What a rim point is moved more, its copy on the other side is too.
+    shares = np.zeros((len(carriers), len(rim)))
+    for column, point in enumerate(rim):
+        copies = [target for source, target in layer.copies if source == point]
+        shares[np.isin(carriers, [point, *copies]), column] = 1
+    told = head.basis[:, list(rim)].transpose(1, 0, 2).reshape(len(rim), -1)
+    gain = at_rim @ shares
+    missed = gain.T @ (told - at_rim @ values)
+    more = np.linalg.solve(gain.T @ gain + RIM_DAMPING * np.eye(len(rim)), missed)
+    moved = nodes @ (values + shares @ more)
+    basis = moved.reshape(len(places), 52, 3).transpose(1, 2, 0).reshape(52, -1)
+    return np.ascontiguousarray(basis, np.float32)
+
+
+def _bilinear(values: Floats, at: Float32, nodes: tuple[int, int]) -> Floats:
+    """Values [rows*columns,C] of a grid at positions [N,2] given in cells, [N,C]."""
+    rows, columns = nodes
+    first = np.clip(np.floor(at), 0, (columns - 2, rows - 2)).astype(int)
+    (x, y), (u, v) = (at - first).T[..., None], (1 - at + first).T[..., None]
+    corner = first[:, 1] * columns + first[:, 0]
+    above = u * values[corner] + x * values[corner + 1]
+    below = u * values[corner + columns] + x * values[corner + columns + 1]
+    return np.asarray(v * above + y * below)
 
 
 def _ring(landmarks: Float32, factor: float) -> Float32:
@@ -106,9 +152,10 @@ def mouth_inputs(head: Head, light: Float32) -> dict[str, Float32]:
     # More room below: that is where a mouth opens to.
     origin = _origin((low + high) / 2 + np.array([0, 0.08 * MOUTH.height]), MOUTH)
     gap = lower[1:-1, 1] - upper[1:-1, 1]
-    if gap.max() < CLOSED:
+    if gap.max() < MEETING:
         upper = lower = np.asarray((upper + lower) / 2, np.float32)
-    window = _window(head, MOUTH, origin, upper, lower)
+    rims = (topology.INNER_UPPER_LIP, topology.INNER_LOWER_LIP)
+    window = _window(head, MOUTH, origin, upper, lower, rims)
     if upper is not lower:
         for side in ("upper", "lower"):
             _clean_rim(window[side][0], upper[[0, -1], 0] - origin[0] + MOUTH.margin)
@@ -204,11 +251,24 @@ def _origin(centre: Float32, opening: Opening) -> np.ndarray:
 
 
 def _window(
-    head: Head, opening: Opening, origin: np.ndarray, upper: Float32, lower: Float32
+    head: Head,
+    opening: Opening,
+    origin: np.ndarray,
+    upper: Float32,
+    lower: Float32,
+    rims: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> dict[str, Float32]:
-    """Everything of one window but its cards."""
+    """Everything of one window but its cards.
+
+    Args:
+        upper, lower: [N,2], pixels, where the layers end, corner to corner.
+        rims: landmarks of the same.
+    """
     places = node_positions(*opening.nodes, opening.step, (float(origin[0]), float(origin[1])))
-    (above, rest), (below, _) = (fields(head, layer, places) for layer in LAYERS[opening.name])
+    above, below = (
+        rim_fields(head, layer, opening, places, rim)
+        for layer, rim in zip(LAYERS[opening.name], rims, strict=True)
+    )
     start = origin.astype(np.float32) - opening.margin
     picture = layers.crop(head.photo, start, opening.source)
     reach = 2.0 * opening.width
@@ -222,7 +282,7 @@ def _window(
         "centre": centre[None].astype(np.float32),
         "upper_basis": above[None],
         "lower_basis": below[None],
-        "rest": rest[None],
+        "rest": rest_at(head, places)[None],
         "skin": head.skin(places)[None, None],
         "upper": np.ascontiguousarray(top[None], np.float32),
         "lower": np.ascontiguousarray(bottom[None], np.float32),
@@ -242,7 +302,7 @@ def eye_inputs(head: Head) -> tuple[dict[str, Float32], Float32]:
         upper, lower = head.landmarks[list(upper_ids)], head.landmarks[list(lower_ids)]
         iris = head.landmarks[list(iris_ids)]
         origin = _origin((upper.mean(0) + lower.mean(0)) / 2, EYES)
-        window = _window(head, EYES, origin, upper, lower)
+        window = _window(head, EYES, origin, upper, lower, (upper_ids, lower_ids))
         photo = window["upper"][0, :3].transpose(1, 2, 0)
         opening = np.clip(1 - window["upper"][0, 3] - window["lower"][0, 3], 0, 1)
         start = origin - EYES.margin
