@@ -53,8 +53,8 @@ def install(*, only_here: bool = False) -> None:
     """Put our parts in place of aiortc's, for the whole process. May be called again.
 
     Args:
-        only_here: hear peers on this machine alone. Its network addresses are offered all the same:
-            Firefox and GStreamer do not speak to 127.0.0.1.
+        only_here: hear peers on this machine alone. Its own IPv4 addresses are offered all the
+            same: Firefox and GStreamer do not speak to 127.0.0.1.
 
     Raises:
         EngineError: if this aiortc is not the one the hooks were written for.
@@ -68,7 +68,7 @@ def install(*, only_here: bool = False) -> None:
     _replace(aiortc.rtcrtpsender.RTCRtpSender, "_handle_rtcp_packet", feedback.with_reports)
     _replace(aiortc.rtcrtpsender.RTCRtpSender, "_retransmit", feedback.with_limit)
     _replace(aiortc.rtcdtlstransport.RTCCertificate, "_create_ssl_context", _with_rsa)
-    _replace(aioice.ice, "get_host_addresses", _and_loopback)
+    _replace(aioice.ice, "get_host_addresses", _for_here if only_here else _and_loopback)
     _replace(
         aioice.ice.StunProtocol,
         "datagram_received",
@@ -109,16 +109,21 @@ def _with_rsa(original: Callable[..., Any]) -> Callable[..., Any]:
     return create
 
 
-def _and_loopback(original: Callable[[bool, bool], list[str]]) -> Callable[..., list[str]]:
+def _and_loopback(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
     """Offer 127.0.0.1 as well, for machines without a network; aioice never does."""
-    return lambda use_ipv4, use_ipv6: [*original(use_ipv4, use_ipv6), LOOPBACK]
+    return lambda **wanted: [*original(**wanted), LOOPBACK]
+
+
+def _for_here(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """The same of IPv4 alone: see ``_from_here``."""
+    return lambda **wanted: [*original(**wanted | {"use_ipv6": False}), LOOPBACK]
 
 
 def _from_here(original: Callable[..., None]) -> Callable[..., None]:
     """Drop packets that come from elsewhere, before anything looks at them.
 
-    Those of this machine come from one of the addresses it offers. Others could not pretend that on
-    Linux, which takes no packet with an address of its own from outside.
+    Those of this machine come from one of the addresses it offers. Others cannot pretend to: Linux
+    takes no packet from outside whose source is an IPv4 address of its own (IPv6 ones it takes).
     """
 
     def receive(self: Any, data: bytes, addr: tuple[Any, ...]) -> None:

@@ -313,7 +313,7 @@ def test_the_hooks_are_reached() -> None:
     assert isinstance(aiortc.rtcrtpreceiver.get_decoder(codec("audio/opus")), OpusDecoder)
     assert not isinstance(aiortc.rtcrtpreceiver.get_decoder(codec("video/VP8")), OpusDecoder)
     assert aiortc.rtp.compute_audio_level_dbov is audio_level_dbov
-    assert aioice.ice.get_host_addresses(True, False)[-1] == "127.0.0.1"
+    assert aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=False)[-1] == "127.0.0.1"
 
 
 def test_dtls_accepts_peers_with_rsa_certificates() -> None:
