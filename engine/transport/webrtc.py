@@ -102,8 +102,9 @@ class WebRtcConnection:
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._hears = False
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(options.ice_servers)))
-        with self._counting():
-            self._prepare()
+        self._pc.on("track", self._on_track)
+        self._pc.on("datachannel", self._on_channel)
+        self._pc.on("connectionstatechange", self._on_state)
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -115,18 +116,15 @@ class WebRtcConnection:
             SEND_STATS.reset(tokens[0])
             RECEIVE_STATS.reset(tokens[1])
 
-    def _prepare(self) -> None:
-        if self.output is not None:
-            for track, names in (
-                (self.output.audio, AUDIO_CODECS),
-                (self.output.video, VIDEO_CODECS),
-            ):
+    def _add_tracks(self, offer: str) -> None:
+        """Those the client has a part for: some want to hear only, or only to see."""
+        if self.output is None:
+            return
+        for track, names in ((self.output.audio, AUDIO_CODECS), (self.output.video, VIDEO_CODECS)):
+            if f"\nm={track.kind} " in offer:
                 self._pc.addTrack(track)
                 # Preferences count only if they are set before the offer is.
                 _prefer(self._pc.getTransceivers()[-1], names)
-        self._pc.on("track", self._on_track)
-        self._pc.on("datachannel", self._on_channel)
-        self._pc.on("connectionstatechange", self._on_state)
 
     async def answer(self, offer: str) -> str:
         """Take a checked offer; return the answer with all candidates in it.
@@ -136,6 +134,7 @@ class WebRtcConnection:
         """
         try:
             with self._counting():
+                self._add_tracks(offer)
                 await self._pc.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
                 if self.output is None:
                     self._refuse_video()

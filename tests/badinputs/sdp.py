@@ -48,7 +48,6 @@ def refused() -> dict[str, tuple[str, str]]:
         "media-line-of-words": ("v=0\r\nm=audio x y z\r\n", "not_sdp"),
         "media-line-cut": (HEAD + "m=audio", "not_sdp"),
         "media-line-empty": (HEAD + "m=\r\n", "not_sdp"),
-        "audio-only": (HEAD.replace("BUNDLE 0 1 2", "BUNDLE 0") + AUDIO, "codec"),
         "unknown-medium": (HEAD + AUDIO.replace("m=audio", "m=smell"), "no_media"),
         "port-is-a-word": (_replaced(r"^m=audio \d+", "m=audio http"), "not_sdp"),
         "payload-is-a-word": (GOOD.replace("SAVPF 96", "SAVPF ninety"), "not_sdp"),
@@ -107,6 +106,8 @@ def accepted() -> dict[str, str]:
     """Odd but harmless: answered; whoever sent it never connects, and is freed."""
     other = ":".join(["00"] * 32)
     return {
+        "audio-only": HEAD.replace("BUNDLE 0 1 2", "BUNDLE 0") + AUDIO,
+        "video-only": HEAD.replace("BUNDLE 0 1 2", "BUNDLE 1") + VIDEO,
         "bare-newlines": GOOD.replace("\r\n", "\n"),
         "no-candidates": without("a=candidate"),
         "foreign-fingerprint": _fingerprint(other),

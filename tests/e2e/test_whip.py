@@ -91,10 +91,12 @@ def publisher(http: aiohttp.ClientSession, base: str, seconds: float = 8) -> Par
     return party
 
 
-def player(http: aiohttp.ClientSession, base: str) -> Party:
+def player(
+    http: aiohttp.ClientSession, base: str, kinds: tuple[str, ...] = ("audio", "video")
+) -> Party:
     party = Party(http, base)
-    party.pc.addTransceiver("audio", direction="recvonly")
-    party.pc.addTransceiver("video", direction="recvonly")
+    for kind in kinds:
+        party.pc.addTransceiver(kind, direction="recvonly")
     return party
 
 
@@ -127,6 +129,27 @@ def test_what_is_published_by_whip_is_seen_and_heard_by_two_whep_players() -> No
     for viewer in viewers:
         assert min(np.diff(viewer.numbers[10:])) >= 0
         assert max(viewer.loudness) > 300
+
+
+def test_a_player_may_want_only_the_sound_or_only_the_pictures() -> None:
+    engine = CardEngine()
+
+    async def scenario() -> tuple[Party, Party]:
+        async with serving(engine) as (base, http):
+            source = publisher(http, base)
+            assert await source.begin("/whip") == 201
+            path = source.headers["Location"].rpartition("/")[0].replace("whip", "whep")
+            ear, eye = player(http, base, ("audio",)), player(http, base, ("video",))
+            for viewer in (ear, eye):
+                assert await viewer.begin(path) == 201
+            await until(lambda: len(ear.loudness) > 100 and len(eye.numbers) > 50, 15)
+            assert [await party.end() for party in (ear, eye, source)] == [200] * 3
+            await until(lambda: not engine.sessions, 5)
+            return ear, eye
+
+    ear, eye = asyncio.run(scenario())
+    assert max(ear.loudness) > 300 and ear.numbers == []
+    assert min(np.diff(eye.numbers[10:])) >= 0 and eye.loudness == []
 
 
 def test_the_rules_of_rfc_9725() -> None:
