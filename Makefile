@@ -36,13 +36,13 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q --no-deps piq==0.8.0
 	touch $@ $(VENV)/.runtime
 
-# What the tests use besides Python: a real browser, real speech engines, and a sound card and a
+# What the tests use besides Python: real browsers, real speech engines, and a sound card and a
 # screen that need no hardware.
-PROGRAMS := chromium espeak-ng flite festival pulseaudio paplay Xvfb patch node npm
+PROGRAMS := chromium firefox-esr espeak-ng flite festival pulseaudio paplay Xvfb patch node npm
 LIBRARIES := libportaudio.so.2 alsa-lib/libasound_module_pcm_pulse.so \
 	gstreamer-1.0/libgstwebrtc.so gstreamer-1.0/libgstnice.so gstreamer-1.0/libgstvpx.so \
 	girepository-1.0/GstWebRTC-1.0.typelib dist-packages/gi/overrides/Gst.py
-PACKAGES := chromium espeak-ng flite festival festvox-us-slt-hts \
+PACKAGES := chromium firefox-esr espeak-ng flite festival festvox-us-slt-hts \
 	pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins xvfb patch
 # Debian's npm is large: only where there is none yet.
 PACKAGES += $(if $(shell command -v npm),,nodejs npm)

@@ -1,13 +1,14 @@
-"""GStreamer's ``webrtcbin`` over /offer: ``/usr/bin/python3 gst_peer.py URL``.
+"""GStreamer's ``webrtcbin``: ``/usr/bin/python3 gst_peer.py URL offer|whep``.
 
 Runs in the system's Python, whose ``gi`` Debian's python3-gst-1.0 brings; nothing else is used.
-Sends beeps, decodes what comes back, and prints one JSON object when enough has come.
+Sends beeps (over /offer), decodes what comes, and prints one JSON object when enough has come.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -19,9 +20,9 @@ gi.require_version("GstSdp", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
 FRAMES = 75
-SOURCE = (
-    # Beeps of a quarter of a second, twice a second: the mouth opens and closes.
-    "webrtcbin name=peer bundle-policy=max-bundle "
+PEER = "webrtcbin name=peer bundle-policy=max-bundle "
+BEEPS = (
+    # A quarter of a second, twice a second: the mouth opens and closes.
     "audiotestsrc is-live=true wave=ticks freq=400 sine-periods-per-tick=100 "
     "tick-interval=500000000 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! rtpopuspay pt=111 ! "
     "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000 ! peer. "
@@ -31,23 +32,29 @@ DECODERS = {
     "OPUS": "rtpopusdepay ! opusdec ! audioconvert ! audio/x-raw,format=S16LE",
 }
 VP8 = "application/x-rtp,media=video,encoding-name=VP8,payload=96,clock-rate=90000"
+OPUS = "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000"
 
 
 class Peer:
     """One connection, on GLib's loop."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, way: str) -> None:
+        self.url, self.way = url, way
         self.loop = GLib.MainLoop()
         self.numbers: list[int] = []
         self.mouths: list[float] = []
         self.sounds, self.loudest = 0, 0
         self.codecs: list[str] = []
         self.posted = False
-        self.pipe = Gst.parse_launch(SOURCE)
+        self.resource = ""
+        self.pipe = Gst.parse_launch(PEER + (BEEPS if way == "offer" else ""))
+        if way != "offer":  # a lone element is not made into a pipeline
+            element, self.pipe = self.pipe, Gst.Pipeline()
+            self.pipe.add(element)
         self.peer = self.pipe.get_by_name("peer")
         receive = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
-        self.peer.emit("add-transceiver", receive, Gst.Caps.from_string(VP8))
+        for caps in (VP8,) if way == "offer" else (OPUS, VP8):
+            self.peer.emit("add-transceiver", receive, Gst.Caps.from_string(caps))
         self.peer.connect("on-negotiation-needed", self._offer)
         self.peer.connect("notify::ice-gathering-state", self._gathered)
         self.peer.connect("pad-added", self._pad)
@@ -57,6 +64,14 @@ class Peer:
         self.pipe.set_state(Gst.State.PLAYING)
         self.loop.run()
         self.pipe.set_state(Gst.State.NULL)
+
+    def request(self, url: str, method: str, body: str = "", kind: str = "") -> tuple[str, str]:
+        """One HTTP request to the test's own server: the address it names, and the body."""
+        headers = {"Content-Type": kind} if kind else {}
+        request = urllib.request.Request(url, body.encode() or None, headers, method=method)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            where = urllib.parse.urljoin(url, response.headers.get("Location", ""))
+            return where, response.read().decode()
 
     def _offer(self, _peer: Any) -> None:
         self.peer.emit("create-offer", None, Gst.Promise.new_with_change_func(self._offered))
@@ -74,11 +89,12 @@ class Peer:
 
     def _post(self) -> bool:
         sdp = self.peer.get_property("local-description").sdp.as_text()
-        body = json.dumps({"sdp": sdp, "type": "offer"}).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.url, body, headers)  # noqa: S310 - the test's own
-        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
-            text = json.load(response)["sdp"]
+        if self.way == "offer":
+            body = json.dumps({"sdp": sdp, "type": "offer"})
+            _, answer = self.request(self.url, "POST", body, "application/json")
+            text = json.loads(answer)["sdp"]
+        else:
+            self.resource, text = self.request(self.url, "POST", sdp, "application/sdp")
         _, message = GstSdp.SDPMessage.new_from_text(text)
         answer = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, message)
         self.peer.emit("set-remote-description", answer, Gst.Promise.new())
@@ -125,8 +141,10 @@ class Peer:
 def main() -> None:
     """Connect, watch, report."""
     Gst.init(None)
-    peer = Peer(sys.argv[1])
+    peer = Peer(*sys.argv[1:])
     peer.run()
+    if peer.resource:
+        peer.request(peer.resource, "DELETE")  # raises if it is not answered well
     seen = {
         "numbers": peer.numbers,
         "mouths": peer.mouths,

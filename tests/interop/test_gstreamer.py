@@ -1,19 +1,20 @@
-"""GStreamer's ``webrtcbin`` (libnice, its own DTLS with an RSA certificate) over /offer."""
+"""GStreamer's ``webrtcbin`` (libnice, its own DTLS with an RSA certificate): /offer and WHEP."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import subprocess
+from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.config import ServerConfig
 from tests.conftest import IN_CI
 from tests.e2e.conftest import serving
 from tests.e2e.testcard import CardEngine
 from tests.interop.conftest import HERE
+from tests.interop.viewer import seen_by
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -51,29 +52,29 @@ def python() -> str:
     return PYTHON
 
 
-def test_gstreamer_speaks_and_watches_over_offer(python: str) -> None:
-    engine = CardEngine()
+async def watch(python: str, url: str, way: str) -> dict[str, Any]:
+    """What GStreamer saw, ``way`` being ``offer`` or ``whep``."""
+    process = await asyncio.create_subprocess_exec(
+        python,
+        str(HERE / "gst_peer.py"),
+        url,
+        way,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, log = await asyncio.wait_for(process.communicate(), 40)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, log.decode()
+    seen: dict[str, Any] = json.loads(out)
+    return seen
 
-    async def scenario() -> bytes:
-        # libnice offers no loopback candidates: the server must offer the machine's addresses.
-        async with serving(engine, ServerConfig(host="0.0.0.0")) as (base, _):  # noqa: S104
-            process = await asyncio.create_subprocess_exec(
-                python,
-                str(HERE / "gst_peer.py"),
-                f"{base}/offer",
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            try:
-                out, log = await asyncio.wait_for(process.communicate(), 40)
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-            assert process.returncode == 0, log.decode()
-            return out
 
-    seen = json.loads(asyncio.run(scenario()))
+def check(seen: dict[str, Any]) -> None:
+    """Pictures in order, with a mouth that moves, and sound."""
     assert len(seen["numbers"]) >= 75
     assert min(np.diff(seen["numbers"][10:])) >= 0
     assert len(set(seen["numbers"])) > 40
@@ -81,3 +82,15 @@ def test_gstreamer_speaks_and_watches_over_offer(python: str) -> None:
     assert seen["loudest"] > 1000
     assert seen["sounds"] > 100
     assert seen["codecs"] == ["OPUS", "VP8"]
+
+
+def test_gstreamer_speaks_and_watches_over_offer(python: str) -> None:
+    async def scenario() -> dict[str, Any]:
+        async with serving(CardEngine()) as (base, _):
+            return await watch(python, f"{base}/offer", "offer")
+
+    check(asyncio.run(scenario()))
+
+
+def test_gstreamer_plays_over_whep(python: str) -> None:
+    check(asyncio.run(seen_by(lambda url: watch(python, url, "whep"))))

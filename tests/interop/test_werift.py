@@ -1,4 +1,4 @@
-"""werift, a WebRTC stack of its own in TypeScript, over /offer, judged by its RTP packets."""
+"""werift, a WebRTC stack of its own in TypeScript: /offer and WHEP, judged by its RTP packets."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.e2e.conftest import serving
 from tests.e2e.testcard import CardEngine
 from tests.fakes import speechlike
 from tests.interop.conftest import node
+from tests.interop.viewer import seen_by
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -35,6 +36,20 @@ def opus(seconds: float) -> list[str]:
         frame.sample_rate, frame.pts, frame.time_base = RATE, at, Fraction(1, RATE)
         out += [b64encode(bytes(packet)).decode() for packet in codec.encode(frame)]
     return out
+
+
+def check(seen: dict[str, Any]) -> None:
+    """Nothing is missing of what was received, and there was enough of it."""
+    assert len(seen["sounds"]) >= 100
+    assert seen["marks"] >= 50
+    assert seen["keys"] >= 1
+    for kind in ("sounds", "pictures"):
+        numbers, times = np.array(seen[kind]).T
+        # Loopback loses nothing; a retransmission may come twice.
+        assert (
+            set(range(numbers.min(), numbers.max() + 1)) == set(numbers) or np.ptp(numbers) > 2**15
+        )
+        assert len(set(times)) >= 50
 
 
 def test_werift_speaks_and_receives_over_offer(packages: Path, tmp_path: Path) -> None:
@@ -59,13 +74,10 @@ def test_werift_speaks_and_receives_over_offer(packages: Path, tmp_path: Path) -
     seen = asyncio.run(scenario())
     assert "speaking" in states  # what werift said was decoded
     assert seen["sent"] > 50
-    assert len(seen["sounds"]) >= 100
-    assert seen["marks"] >= 50
-    assert seen["keys"] >= 1
-    for kind in ("sounds", "pictures"):
-        numbers, times = np.array(seen[kind]).T
-        # Loopback loses nothing; a retransmission may come twice.
-        assert (
-            set(range(numbers.min(), numbers.max() + 1)) == set(numbers) or np.ptp(numbers) > 2**15
-        )
-        assert len(set(times)) >= 50
+    check(seen)
+
+
+def test_werift_plays_over_whep(packages: Path) -> None:
+    seen = asyncio.run(seen_by(lambda url: node(packages, "werift.mjs", url)))
+    assert seen["left"] == 200
+    check(seen)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import serving, until
-from tests.e2e.test_whip import publisher
+from tests.e2e.conftest import serving
 from tests.e2e.testcard import CardEngine
 from tests.interop.conftest import node
+from tests.interop.viewer import seen_by
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -40,19 +40,6 @@ def test_libwebrtc_speaks_and_watches_over_offer(packages: Path) -> None:
 
 
 def test_libwebrtc_plays_over_whep(packages: Path) -> None:
-    engine = CardEngine()
-
-    async def scenario() -> dict[str, Any]:
-        async with serving(engine) as (base, http):
-            async with http.post(f"{base}/sessions", json={}) as response:
-                made = await response.json()
-            source = publisher(http, base, 30)
-            assert await source.begin(made["whip"]) == 201
-            seen = await node(packages, "wrtc.mjs", base + made["whep"], "whep")
-            assert await source.end() == 200
-            await until(lambda: not engine.sessions, 5)
-            return seen
-
-    seen = asyncio.run(scenario())
+    seen = asyncio.run(seen_by(lambda url: node(packages, "wrtc.mjs", url, "whep")))
     check(seen)
     assert seen["left"] == 200

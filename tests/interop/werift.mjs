@@ -1,6 +1,6 @@
-// werift, a WebRTC stack of its own in TypeScript: `node werift.mjs URL PACKETS`. Over /offer, at
-// the level of RTP: sends the Opus packets of a JSON file (a list in base64, 20 ms each), notes what
-// comes back, and prints one JSON object when enough has come.
+// werift, a WebRTC stack of its own in TypeScript: `node werift.mjs URL [SPEECH]`, at the level of
+// RTP. With the Opus packets of a JSON file (a list in base64, 20 ms each) it speaks over /offer,
+// without it plays over WHEP; notes what comes, and prints one JSON object when enough has come.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -11,7 +11,9 @@ const { MediaStreamTrack, RTCPeerConnection, RTCRtpCodecParameters, RtpPacket, R
   require("werift");
 
 const [url, file] = process.argv.slice(2);
-const speech = JSON.parse(readFileSync(file)).map((text) => Buffer.from(text, "base64"));
+const whep = !file;
+const speech = whep
+  ? [] : JSON.parse(readFileSync(file)).map((text) => Buffer.from(text, "base64"));
 const PACKETS = 100;
 
 const pc = new RTCPeerConnection({
@@ -25,7 +27,7 @@ let enough;
 const done = new Promise((resolve) => { enough = resolve; });
 
 const microphone = new MediaStreamTrack({ kind: "audio" });
-pc.addTransceiver(microphone, { direction: "sendrecv" });
+pc.addTransceiver(whep ? "audio" : microphone, { direction: whep ? "recvonly" : "sendrecv" });
 pc.addTransceiver("video", { direction: "recvonly" });
 pc.onTrack.subscribe((track) => {
   track.onReceiveRtp.subscribe(({ header, payload }) => {
@@ -49,16 +51,18 @@ pc.onTrack.subscribe((track) => {
 });
 
 await pc.setLocalDescription(await pc.createOffer());
+const { sdp } = pc.localDescription;
 const response = await fetch(url, {
   method: "POST",
-  headers: { "Content-Type": "application/json" },
-  body: JSON.stringify({ sdp: pc.localDescription.sdp, type: "offer" }),
+  headers: { "Content-Type": whep ? "application/sdp" : "application/json" },
+  body: whep ? sdp : JSON.stringify({ sdp, type: "offer" }),
 });
 if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-await pc.setRemoteDescription({ type: "answer", sdp: (await response.json()).sdp });
+const answer = whep ? await response.text() : (await response.json()).sdp;
+await pc.setRemoteDescription({ type: "answer", sdp: answer });
 
 let sequence = 0;
-const speaking = setInterval(() => {
+const speaking = whep ? null : setInterval(() => {
   const payload = speech[sequence % speech.length];
   const header = new RtpHeader({
     payloadType: 96, sequenceNumber: sequence & 0xffff, timestamp: (sequence * 960) >>> 0,
@@ -71,5 +75,9 @@ const speaking = setInterval(() => {
 await done;
 clearInterval(speaking);
 seen.sent = sequence;
+if (whep) {
+  const left = await fetch(new URL(response.headers.get("Location"), url), { method: "DELETE" });
+  seen.left = left.status;
+}
 await pc.close();
 process.stdout.write(JSON.stringify(seen), () => process.exit(0));
