@@ -94,6 +94,9 @@ def _key(path: Path) -> str:
 
 def _save(path: Path, steps: list[Step]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    stem, _, bursts = path.stem.rsplit("_", 2)
+    for stale in path.parent.glob(f"{stem}_*_{bursts}.npz"):
+        stale.unlink()
     part = path.with_suffix(".part.npz")
     columns = {f.name: np.stack([getattr(s, f.name) for s in steps]) for f in fields(Step)}
     np.savez(part, **columns)

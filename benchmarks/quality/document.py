@@ -58,6 +58,15 @@ def _self(result: Result) -> Iterator[str]:
     sharp = [f"{figures[f'self_sharpness_{method}']:.2f}" for method in METHODS]
     yield _row("sharpness over the real frame's", *sharp, "", "")
     yield ""
+    yield from _head("clip: ours / mesh / photo", "PSNR", "mouth PSNR", "mouth SSIM")
+    wanted = (("psnr", 1), ("mouth_psnr", 1), ("mouth_ssim", 2))
+    for place, clip in enumerate(result.config["clips"]):
+        cells = []
+        for name, digits in wanted:
+            values = [result.samples[f"self_{name}_{method}"][place] for method in METHODS]
+            cells.append(" / ".join(f"{value:.{digits}f}" for value in values))
+        yield _row(clip, *cells)
+    yield ""
     for name, unit in (("flicker", "within the face"), ("background", "beyond the person")):
         keys = [f"self_{name}_{who}" for who in ("ours", "real")]
         if all(key in figures for key in keys):

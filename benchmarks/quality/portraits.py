@@ -62,7 +62,7 @@ class Spoken:
         identity: distance of every looked-at frame to the photo; empty without ``describe``.
         sharp: sharpness within the face relative to the photo's.
         flicker: warping error of successive frames within the face, levels.
-        still: the same, plain, of the stillest pairs of the speech;
+        still: the same of the stillest pairs of the speech;
         still_px: the most that a landmark is commanded to move in each of those, pixels.
         background: difference to the photo beyond the person, levels; empty without any beyond.
         times: of drawing a frame, milliseconds;
@@ -150,6 +150,6 @@ def measure(speaker: Speaker, motion: Float32, frames: int, describe: Describe |
     moves = np.abs(np.diff(tracks[_WARM_UP:], axis=0)).max((1, 2))
     for index in np.argsort(moves)[:STILL] + _WARM_UP:
         pair = [speaker.draw(values) for values in motion[index : index + 2]]
-        found.still.append(change(*pair, face_mask(tracks[index], shape)))
+        found.still.append(warping_error(*pair, face_mask(tracks[index], shape)))
         found.still_px.append(float(moves[index - _WARM_UP]))
     return found
