@@ -93,7 +93,12 @@ _MOTION = Policy(
 )
 _RENDER = Policy(
     low=r"(module\.)?refiner(\..*)?",
-    keep=(Keep(r"(module\.)?refiner:.*", "the picture itself, 0 to 255, and what is added to it"),),
+    keep=(
+        Keep(
+            r"(module\.)?refiner(\.wide)?:.*",
+            "the picture itself, 0 to 255, its gains, and what is added to it",
+        ),
+    ),
     rest="pixel coordinates up to 512, flows, their inversion and the pictures sampled through "
     "them: BF16 has steps of 2 px there, FP16 of 0.25 px",
 )

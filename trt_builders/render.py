@@ -36,7 +36,7 @@ def load(name: str, checkpoint: Path | None, shipped: bool) -> Source:
         artifact = open_artifact(name)
         refiner, facts = restore_refiner(artifact)
         path, made_from = artifact.path, artifact.sha256
-    config = {"size": SIZE, "refiner": facts}
+    config = {"size": SIZE, "computes_in": "f32", "refiner": facts}
     module = RenderNetwork(refiner).eval()
     inputs, outputs = network_inputs(), network_outputs()
     return Source(
@@ -50,14 +50,16 @@ def restore_refiner(artifact: Artifact) -> tuple[Refiner | None, dict[str, Any]]
     Raises:
         ArtifactError: the file holds a refiner of another shape.
     """
-    found = {
+    refiner = Refiner()
+    constants = {name for name, _ in refiner.named_buffers()}
+    named = {
         k.removeprefix(_PREFIX): v
         for k, v in read_weights(artifact.path).items()
         if k.startswith(_PREFIX)
     }
+    found = {k: v for k, v in named.items() if k not in constants}
     if not found:
         return None, {}
-    refiner = Refiner()
     try:
         refiner.load_state_dict(found)
     except RuntimeError as error:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.render.cards import Cards
 from engine.render.layout import (
     BODY_STEP,
     EYES,
@@ -29,7 +30,10 @@ from engine.render.layout import (
     Opening,
     network_inputs,
 )
-from engine.render.warp import Pose, Upsample, cells, displace, effective, invert, pixels, rotate
+from engine.render.warp import Displaced, Enlarge, Inverse, Pose, Sampling, cells, effective
+
+_LIGHT_STEP = 4
+"""Pixels over which the light inside a hole is the same before it is smoothed."""
 
 
 class Body(nn.Module):
@@ -38,25 +42,25 @@ class Body(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.nodes = (SIZE // BODY_STEP, SIZE // BODY_STEP)
-        self.upsample = Upsample(self.nodes, BODY_STEP)
+        self.displaced = Displaced(self.nodes)
+        self.inverse = Inverse((SIZE, SIZE), BODY_STEP)
+        self.sampling = Sampling(self.nodes, BODY_STEP, (SIZE, SIZE))
         self.cells: Tensor
-        self.grid: Tensor
-        self.extent: Tensor
         self.register_buffer("cells", cells(self.nodes, BODY_STEP)[None])
-        self.register_buffer("grid", (pixels(SIZE, SIZE)[None] + 0.5) * (2 / SIZE) - 1)
-        self.register_buffer("extent", torch.tensor([float(SIZE), float(SIZE)]))
 
     def forward(self, field: Tensor, person: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         """Field [1,2,h,w] to picture [1,3,512,512] in 0..255 and backward flow [1,2,h,w]."""
         flow = self.flow(field)
-        grid = self.grid + self.upsample(flow * (2 / SIZE))
-        seen = F.grid_sample(person, grid, padding_mode="border", align_corners=False)
+        seen = F.grid_sample(
+            person, self.sampling(flow), padding_mode="border", align_corners=False
+        )
         picture = seen[:, :3] + (1 - seen[:, 3:]) * background
         return picture.clamp(0, 255), flow
 
     def flow(self, field: Tensor) -> Tensor:
         """Backward flow [1,2,h,w] of a field."""
-        return invert(field, self.cells, self.extent, BODY_STEP)
+        flow: Tensor = self.inverse(field, self.cells)
+        return flow
 
 
 class Window(nn.Module):
@@ -71,28 +75,22 @@ class Window(nn.Module):
         super().__init__()
         self.opening, self.shaded = opening, shaded
         h, w = opening.nodes
-        self.upsample = Upsample(opening.nodes, opening.step)
+        self.displaced = Displaced(opening.nodes)
+        self.inverse = Inverse((opening.width, opening.height), opening.step)
+        self.sampling = Sampling(opening.nodes, opening.step, opening.source[::-1])
         self.cells: Tensor
-        self.pixels: Tensor
         self.feather: Tensor
-        self.extent: Tensor
-        self.source: Tensor
         self.index: Tensor
         self.register_buffer("cells", cells((h, w), opening.step)[None])
-        self.register_buffer("pixels", pixels(opening.height, opening.width)[None])
-        self.register_buffer("extent", torch.tensor([float(opening.width), float(opening.height)]))
-        size = torch.tensor([float(opening.source[1]), float(opening.source[0])])
-        self.register_buffer("source", size)
         ramp_y = _ramp(h)[:, None].expand(h, w)
         self.register_buffer("feather", torch.minimum(ramp_y, _ramp(w)[None])[None, None])
-        index = pixels(opening.height, opening.width).long()
-        self.register_buffer("index", index.view(1, -1, 2))
+        rows, columns = torch.arange(opening.height)[:, None], torch.arange(opening.width)
+        self.register_buffer("index", (rows * SIZE + columns).view(1, -1))
         top, left, height, width = opening.inner
         self.rows, self.columns = slice(top, top + height), slice(left, left + width)
         self.rim = (left, opening.width - left - width, top, opening.height - top - height)
-        inner = pixels(opening.height, opening.width)[self.rows, self.columns]
-        self.inner: Tensor
-        self.register_buffer("inner", inner.contiguous()[None])
+        self.wide = Enlarge((height // _LIGHT_STEP, width // _LIGHT_STEP), _LIGHT_STEP)
+        self.behind = Cards(opening)
 
     def place(self, field: Tensor, centre: Tensor, origin: Tensor) -> Tensor:
         """Whole pixels [B,2] by which the windows follow the head, kept inside the picture."""
@@ -103,54 +101,23 @@ class Window(nn.Module):
         return torch.minimum(torch.maximum(shift, -origin), room - origin)
 
     def flows(self, fields: Tensor, around: Tensor, origin: Tensor, shift: Tensor) -> Tensor:
-        """Backward flows [2B,H,W,2], px, of the upper and lower layers, the body's at the rim."""
+        """Backward flows [2B,2,h,w], px, of the upper and lower layers, the body's at the rim."""
         batch = self.opening.count
         local = self.cells + shift.float().view(batch, 1, 1, 2)  # [B,h,w,2]
         places = (local + origin.float().view(batch, 1, 1, 2) + 0.5) * (2 / SIZE) - 1
         rim = around.expand(batch, -1, -1, -1)
         rim = F.grid_sample(rim, places, padding_mode="border", align_corners=False)
-        flow = invert(fields, torch.cat([local, local]), self.extent, self.opening.step)
+        flow: Tensor = self.inverse(fields, torch.cat([local, local]))
         rim = torch.cat([rim, rim])
-        out: Tensor = self.upsample(rim + self.feather * (flow - rim))
-        return out
-
-    def behind(self, inputs: Mapping[str, Tensor], weights: Tensor, pose: Pose, at: Tensor,
-               shade: Tensor | None) -> Tensor:  # fmt: skip
-        """Cards, back to front [B,3,H,W], 0..255, in the window's inner part.
-
-        Args:
-            inputs: the opening's constants without their prefix.
-            weights: [1,52] relative to the photo.
-            pose: of the head.
-            at: [B,2] px, where the windows are in the picture.
-            shade: [B,1,H,W] light inside, or None.
-        """
-        batch, layers = self.opening.count, self.opening.cards
-        place = inputs["card_rest"] + (weights @ inputs["card_basis"])[:, 0]  # [BK,3]
-        moved = place[:, :2] + pose.displacement(place[..., None])[..., 0]  # [BK,2]
-        axes = rotate(pose.matrix[:2], inputs["card_axes"]) * pose.zoom  # [BK,2,2]: px/half card
-        a, b, c, d = axes[:, 0, 0], axes[:, 0, 1], -axes[:, 1, 0], -axes[:, 1, 1]
-        det = a * d - b * c
-        across = torch.stack([d / det, -c / det], 1).view(-1, 1, 1, 2)  # card per px of x
-        down = torch.stack([-b / det, a / det], 1).view(-1, 1, 1, 2)
-        centre = torch.stack([moved[:, 0], -moved[:, 1]], 1)  # [BK,2] px, y down
-        offset = (at.repeat_interleave(layers, 0) - centre).view(-1, 1, 1, 2)
-        points = self.inner + offset  # [BK,H,W,2]
-        grid = points[..., :1] * across + points[..., 1:] * down
-        seen = F.grid_sample(inputs["cards"], grid, padding_mode="zeros", align_corners=False)
-        seen = seen.view(batch, layers, 4, *seen.shape[2:])
-        out = seen[:, 0, :3]
-        for layer in range(1, layers):
-            out = seen[:, layer, :3] + (1 - seen[:, layer, 3:]) * out
-        return out if shade is None else out * shade
+        return rim + self.feather * (flow - rim)
 
     def light(self, opened: Tensor) -> Tensor:
         """Light [B,1,H,W] inside a hole: the share of the surroundings that is open."""
-        low = F.avg_pool2d(opened, 4)
+        low = F.avg_pool2d(opened, _LIGHT_STEP)
         for _ in range(2):
             low = F.avg_pool2d(low, 3, 1, 1)
         low = (low * LIGHT_REACH).clamp(0, 1)
-        wide = F.interpolate(low, scale_factor=4, mode="bilinear", align_corners=False)
+        wide: Tensor = self.wide(low)
         return LIGHT_FLOOR + (1 - LIGHT_FLOOR) * wide
 
     def forward(
@@ -168,18 +135,17 @@ class Window(nn.Module):
             [B*H*W,1] of its pixels in the picture.
         """
         rest, skin = inputs["rest"], inputs["skin"]
-        nodes, origin = self.opening.nodes, inputs["origin"]
-        upper = displace(weights, inputs["upper_basis"], rest, skin, pose, nodes)
-        lower = displace(weights, inputs["lower_basis"], rest, skin, pose, nodes)
+        origin = inputs["origin"]
+        upper = self.displaced(weights, inputs["upper_basis"], rest, skin, pose)
+        lower = self.displaced(weights, inputs["lower_basis"], rest, skin, pose)
         shift = self.place(body_field, inputs["centre"], origin)
         flow = self.flows(torch.cat([upper, lower]), body_flow, origin, shift)
-        local = self.pixels + shift.float().view(-1, 1, 1, 2)  # [B,H,W,2]
-        grid = torch.cat([local, local]) + flow + (self.opening.margin + 0.5)
-        layers = torch.cat([inputs["upper"], inputs["lower"]])
-        seen = F.grid_sample(
-            layers, grid * (2 / self.source) - 1, padding_mode="border", align_corners=False
+        moved = shift.float() + self.opening.margin
+        places = self.sampling(flow + torch.cat([moved, moved])[..., None, None])
+        top, bottom = (
+            F.grid_sample(inputs[layer], where, padding_mode="border", align_corners=False)
+            for layer, where in zip(("upper", "lower"), places.chunk(2), strict=True)
         )
-        top, bottom = seen[: self.opening.count], seen[self.opening.count :]
         above = top[:, 3:]
         below = torch.minimum(bottom[:, 3:], 1 - above)
         inside = 1 - above - below
@@ -188,9 +154,17 @@ class Window(nn.Module):
         at = (origin + shift).float()
         content = self.behind(inputs, weights, pose, at, shade)
         picture = above * top[:, :3] + below * bottom[:, :3] + F.pad(hole * content, self.rim)
-        index = self.index + (origin + shift)[:, None]  # [B,HW,2]
-        flat = index[..., 1] * SIZE + index[..., 0]
-        return picture.clamp(0, 255), above, inside, flat.view(-1, 1)
+        place = origin + shift
+        index = self.index + (place[:, 1:] * SIZE + place[:, :1])  # [B,HW]
+        return picture.clamp(0, 255), above, inside, index.view(-1, 1)
+
+
+def _rows(picture: Tensor) -> Tensor:
+    """A picture [1,3,H,W] as rows of colours [HW,3] that a cast to bytes rounds.
+
+    Rounded here, over whole planes: over an axis of three it took a fifth of the frame's time.
+    """
+    return (picture + 0.5).permute(0, 2, 3, 1).reshape(-1, 3)
 
 
 def _ramp(count: int) -> Tensor:
@@ -224,13 +198,13 @@ class RenderNetwork(nn.Module):
         """
         inputs = dict(zip(network_inputs(), args, strict=False)) | named
         picture, windows = self.draw(inputs)
-        flat = picture.permute(0, 2, 3, 1).reshape(-1, 3)
+        flat = _rows(picture)
         for part, index in windows:
             # One after the other: the eyes' windows may overlap, and a single paste that names a
             # pixel twice has no defined winner.
             for one, where in zip(part, index.view(len(part), -1), strict=True):
-                flat = flat.index_put((where,), one.permute(1, 2, 0).reshape(-1, 3))
-        return (flat + 0.5).view(1, SIZE, SIZE, 3).to(torch.uint8)
+                flat = flat.index_put((where,), _rows(one[None]))
+        return flat.view(1, SIZE, SIZE, 3).to(torch.uint8)
 
     def draw(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Picture [1,3,512,512] and the windows to paste into it with their pixel indices."""
@@ -262,7 +236,7 @@ class RenderNetwork(nn.Module):
         weights = effective(shapes, inputs["lids"]) - inputs["resting"]
         pose = Pose(motion, inputs["pivot"], inputs["unit"])
         rest, skin = inputs["body_rest"], inputs["body_skin"]
-        field = displace(weights, inputs["body_basis"], rest, skin, pose, self.body.nodes)
+        field = self.body.displaced(weights, inputs["body_basis"], rest, skin, pose)
         return weights, pose, field
 
 

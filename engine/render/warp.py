@@ -87,22 +87,32 @@ class Pose:
         return rotate(self.turn, points - self.pivot) + self.shift
 
 
-def displace(
-    weights: Tensor, basis: Tensor, rest: Tensor, skin: Tensor, pose: Pose, nodes: tuple[int, int]
-) -> Tensor:
-    """Field of displacements [B,2,h,w], px, over the photo.
+class Displaced(nn.Module):
+    """The field by which motion moves the photo.
 
     Args:
-        weights: [1,52] relative to the photo's expression.
-        basis: [B,52,3N].
-        rest: [B,3,N].
-        skin: [B,1,N], 1 where the head carries the node, 0 where it stays.
-        pose: of the head.
         nodes: h, w.
     """
-    own = (weights @ basis).view(rest.shape)  # [B,3,N]
-    moved = own[:, :2] + skin * pose.displacement(rest + own)  # [B,2,N]
-    return (moved * torch.tensor([[1.0], [-1.0]])).view(-1, 2, *nodes)
+
+    def __init__(self, nodes: tuple[int, int]) -> None:
+        super().__init__()
+        self.nodes = nodes
+
+    def forward(
+        self, weights: Tensor, basis: Tensor, rest: Tensor, skin: Tensor, pose: Pose
+    ) -> Tensor:
+        """Displacements [B,2,h,w], px.
+
+        Args:
+            weights: [1,52] relative to the photo's expression.
+            basis: [B,52,3N].
+            rest: [B,3,N].
+            skin: [B,1,N], 1 where the head carries the node, 0 where it stays.
+            pose: of the head.
+        """
+        own = (weights @ basis).view(rest.shape)  # [B,3,N]
+        moved = own[:, :2] + skin * pose.displacement(rest + own)  # [B,2,N]
+        return (moved * torch.tensor([[1.0], [-1.0]])).view(-1, 2, *self.nodes)
 
 
 def _inverse_jacobian(field: Tensor, step: int) -> Tensor:
@@ -145,6 +155,25 @@ def invert(field: Tensor, where: Tensor, extent: Tensor, step: int) -> Tensor:
     return flow
 
 
+class Inverse(nn.Module):
+    """``invert`` in a box of its own.
+
+    Args:
+        extent: width and height of the box, px.
+        step: px between nodes.
+    """
+
+    def __init__(self, extent: tuple[int, int], step: int) -> None:
+        super().__init__()
+        self.step = step
+        self.extent: Tensor
+        self.register_buffer("extent", torch.tensor(extent).float())
+
+    def forward(self, field: Tensor, where: Tensor) -> Tensor:
+        """See ``invert``."""
+        return invert(field, where, self.extent, self.step)
+
+
 def _newton_step(flow: Tensor, d: Tensor) -> Tensor:
     """One step of Newton's method on ``v + field(p + v)``; d [B,6,h,w]: field, inverse Jacobian."""
     off = flow + d[:, :2]
@@ -158,28 +187,73 @@ def _interpolation(nodes: int, step: int) -> Tensor:
     return (1 - (place[:, None] - torch.arange(nodes)).abs()).clamp(min=0)
 
 
-class Upsample(nn.Module):
-    """Flow at nodes to flow at pixels, in GridSample's layout: two matrix products, no transpose.
+class Sampling(nn.Module):
+    """Flow at nodes to the places where GridSample looks, in its layout.
+
+    The last axis holds a line's x and y in turn: on a CPU, runtimes are many times slower over an
+    axis of two. A line of pixels lies between two lines of nodes, so the step down the picture is a
+    sum of three, not a matrix product.
 
     Args:
         nodes: h, w.
         step: px between nodes.
+        extent: width and height of the picture looked into, px.
     """
 
-    def __init__(self, nodes: tuple[int, int], step: int) -> None:
+    def __init__(self, nodes: tuple[int, int], step: int, extent: tuple[int, int]) -> None:
+        super().__init__()
+        h, w = nodes
+        scale = torch.tensor([2 / extent[0], 2 / extent[1]])
+        x = (torch.arange(w * step) + 0.5) * scale[0] - 1
+        y = (torch.arange(h) + 0.5) * step * scale[1] - 1
+        share = (torch.arange(step) + 0.5) / step - 0.5  # of the way to the next line of nodes
+        shares = torch.stack([(-share).clamp(min=0), 1 - share.abs(), share.clamp(min=0)])
+        self.scale: Tensor
+        self.across: Tensor
+        self.home: Tensor
+        self.down: Tensor
+        self.shares: Tensor
+        self.register_buffer("scale", scale.view(1, 2, 1, 1))
+        across = torch.kron(_interpolation(w, step).T.contiguous(), torch.eye(2))
+        self.register_buffer("across", across)  # [2w,2W]
+        home = torch.stack([x.expand(h, -1), y[:, None].expand(-1, w * step)], -1)
+        self.register_buffer("home", home.flatten(1))  # [h,2W]
+        self.register_buffer("down", torch.tensor([0.0, step * float(scale[1])]).repeat(w * step))
+        self.register_buffer("shares", shares[..., None])  # [3,step,1]
+
+    def forward(self, flow: Tensor) -> Tensor:
+        """Flow [B,2,h,w], px, to places [B,H,W,2] in -1..1; beyond the outer nodes it goes on."""
+        batch, _, h, w = flow.shape
+        lines = (flow * self.scale).permute(0, 2, 3, 1).reshape(batch, h, 2 * w) @ self.across
+        lines = lines + self.home  # [B,h,2W]
+        above = torch.cat([lines[:, :1] - self.down, lines[:, :-1]], 1)[:, :, None]
+        below = torch.cat([lines[:, 1:], lines[:, -1:] + self.down], 1)[:, :, None]
+        before, here, after = self.shares
+        full: Tensor = before * above + here * lines[:, :, None] + after * below  # [B,h,step,2W]
+        return full.view(batch, h * len(here), -1, 2)
+
+
+class Enlarge(nn.Module):
+    """Bilinear enlargement of small planes, in matrix products.
+
+    Args:
+        size: h, w.
+        factor: how many times larger.
+    """
+
+    def __init__(self, size: tuple[int, int], factor: int) -> None:
         super().__init__()
         self.rows: Tensor
         self.columns: Tensor
-        self.register_buffer("rows", _interpolation(nodes[0], step))
-        columns = torch.kron(_interpolation(nodes[1], step).T.contiguous(), torch.eye(2))
-        self.register_buffer("columns", columns)
+        # Not kept with a network's weights: those trained before have none.
+        self.register_buffer("rows", _interpolation(size[0], factor), persistent=False)
+        columns = _interpolation(size[1], factor).T.contiguous()
+        self.register_buffer("columns", columns, persistent=False)
 
-    def forward(self, flow: Tensor) -> Tensor:
-        """[B,2,h,w] to [B,H,W,2]."""
-        batch, _, h, w = flow.shape
-        rows = flow.permute(0, 2, 3, 1).reshape(batch, h, 2 * w) @ self.columns  # [B,h,2W]
-        full: Tensor = self.rows @ rows  # [B,H,2W]
-        return full.view(batch, full.shape[1], -1, 2)
+    def forward(self, planes: Tensor) -> Tensor:
+        """[B,C,h,w] to [B,C,H,W]."""
+        out: Tensor = self.rows @ planes @ self.columns
+        return out
 
 
 def pixels(height: int, width: int) -> Tensor:

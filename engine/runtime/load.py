@@ -191,7 +191,10 @@ def _on_gpu(
 
 
 def _on_cpu(kind: str, artifact: Artifact, config: RuntimeConfig) -> Backend:
-    if config.precision == "f16":
+    precision = config.precision
+    if precision == "auto":
+        precision = artifact.config.get("computes_in", precision)
+    if precision == "f16":
         raise BackendError("runtime.precision f16 is for GPUs; a CPU is several times slower in it")
     try:
         module = import_module(f"engine.runtime.{kind}")
@@ -199,9 +202,7 @@ def _on_cpu(kind: str, artifact: Artifact, config: RuntimeConfig) -> Backend:
         raise BackendUnavailable("not_installed", f"{kind}: {error}") from error
     backend: Backend
     if kind == "openvino":
-        backend = module.OpenVinoBackend(
-            artifact.path, threads=config.threads, precision=config.precision
-        )
+        backend = module.OpenVinoBackend(artifact.path, threads=config.threads, precision=precision)
     else:
         backend = module.OnnxRuntimeBackend(artifact.path, threads=config.threads)
     if dict(backend.inputs) != dict(artifact.inputs):

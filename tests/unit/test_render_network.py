@@ -14,7 +14,7 @@ from engine.face.rig import effective as rig_effective
 from engine.motion.arkit import INDEX
 from engine.render.avatar import Avatar
 from engine.render.network import RenderNetwork
-from engine.render.warp import effective, invert, rotation
+from engine.render.warp import Enlarge, Sampling, effective, invert, rotation
 from engine.runtime.artifact import WEIGHTS
 from engine.runtime.load import load_network
 from training.refiner.model import Refiner
@@ -44,6 +44,34 @@ def test_invert_undoes_a_smooth_field(size: float) -> None:
     grid = (inner + flow.permute(0, 2, 3, 1) + 0.5) * (2 / 256) - 1
     back = torch.nn.functional.grid_sample(field, grid, align_corners=False)
     assert (flow + back).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("step", [2, 4, 8])
+def test_sampling_is_bilinear_between_nodes_and_goes_on_beyond_them(step: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    flow = 20 * torch.randn(2, 2, 5, 7, generator=generator)
+    height, width = 5 * step, 7 * step
+    extent = (width + 6, height + 10)  # a source larger than what is drawn of it
+    wide = torch.nn.functional.interpolate(flow, scale_factor=step, mode="bilinear")
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = torch.stack([x, y], -1) + 0.5 + wide.permute(0, 2, 3, 1)
+    wanted = places * (2 / torch.tensor(extent)) - 1
+    got = Sampling((5, 7), step, extent)(flow)
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
+
+
+def test_enlarge_is_bilinear() -> None:
+    planes = torch.rand(2, 1, 14, 16, generator=torch.Generator().manual_seed(0))
+    wanted = torch.nn.functional.interpolate(planes, scale_factor=8, mode="bilinear")
+    enlarge = Enlarge((14, 16), 8)
+    np.testing.assert_allclose(enlarge(planes).numpy(), wanted.numpy(), atol=1e-5)
+    assert not enlarge.state_dict(), "older refiners' weights have none of it"
+
+
+def test_geometry_is_not_computed_in_bfloat16() -> None:
+    """Eight bits are not enough for places in a picture; other precisions are had on demand."""
+    runtime = RuntimeConfig(backend="openvino")
+    assert load_network("render_512", runtime).name == "openvino:CPU f32"
 
 
 @pytest.fixture(scope="module")

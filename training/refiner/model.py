@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.render.layout import MOUTH
+from engine.render.warp import Enlarge
 
 TOP, LEFT, HEIGHT, WIDTH = MOUTH.inner
 SCALE = 4
@@ -55,6 +56,7 @@ class Refiner(nn.Module):
         self.down = nn.Conv2d(width, deep, 3, stride=2, padding=1)
         self.low = nn.Sequential(Block(deep), Block(deep))
         self.leave = nn.Conv2d(deep, 1, 3, padding=1)
+        self.wide = Enlarge((HEIGHT // COARSE, WIDTH // COARSE), COARSE)
         nn.init.zeros_(self.leave.weight)
         if self.leave.bias is not None:
             nn.init.zeros_(self.leave.bias)
@@ -77,7 +79,6 @@ class Refiner(nn.Module):
         x = self.shallow(self.enter(F.pixel_unshuffle(seen, SCALE)))  # [B,C,28,32]
         x = self.low(self.down(F.relu(x)))  # [B,D,14,16]
         gains = torch.exp(STRONGEST * torch.tanh(self.leave(F.relu(x))))  # [B,1,14,16]
-        wide = F.interpolate(gains, scale_factor=COARSE, mode="bilinear", align_corners=False)
-        change = picture * (wide - 1) * hole
+        change = picture * (self.wide(gains) - 1) * hole
         edge = (LEFT, drawn.shape[3] - LEFT - WIDTH, TOP, drawn.shape[2] - TOP - HEIGHT)
         return drawn + F.pad(change, edge)
