@@ -1,0 +1,1 @@
+"""``python -m benchmarks report``: docs/benchmarks.md from the committed results."""
