@@ -4,7 +4,7 @@ A figure has changed when the difference is more than its noise, the larger of t
 
 * within a run: the 95 % interval of the figure by a moving-block bootstrap (Künsch 1989) of its
   samples, both runs' added as variances. Blocks of neighbours, as neighbouring seconds are alike;
-* between runs: a tolerance by kind of figure (``TOLERANCES``), for what one run cannot see.
+* between runs: a tolerance by kind of figure (``benchmarks.kinds``), for what one run cannot see.
 
 So a result never differs from itself, and a change turned round has the opposite verdict.
 """
@@ -18,67 +18,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-
-class Direction(StrEnum):
-    """Which way a figure should go."""
-
-    LOWER = "lower"
-    HIGHER = "higher"
-    ZERO = "zero"
-    NONE = "none"
-    """It describes the run and is not judged."""
+from benchmarks.kinds import Direction, direction, tolerance
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far two runs of the same thing may be apart: ``relative`` × the larger + ``absolute``."""
-
-    relative: float
-    absolute: float
-
-
-# The first pattern found in a name counts.
-DIRECTIONS: tuple[tuple[str, Direction], ...] = (
-    (r"_low(_|$)|_high(_|$)|_of_motion|limited_(from|to)|kbps|^start_up|real_halves",
-     Direction.NONE),
-    (r"^(minutes|slots|frames|clips|portraits|mouths|mirrored|interrupts.*|visits_.*|"
-     r"first_frames|reconnects_resumed|overload_(offers|capacity|refused)|.*_windows)$",
-     Direction.NONE),
-    (r"signed|slope|_lag(_|$)", Direction.ZERO),
-    (r"lost|failed|missed|missing|held|late|repeat|silence|skipped|jumped|drop|freeze|hole|not_sent",
-     Direction.LOWER),
-    (r"on_time|kept|received|shown|found|read$|psnr|ssim|sessions$|capacity|follow_|gain_|_r$|"
-     r"recall|precision|sharp|z_min", Direction.HIGHER),
-    (r"_(ms|s|mb|gb|px|db|cores)$|gflop|_per_s|_per_session|growth|lpips|identity|distance|flicker|"
-     r"background|fds|threads|error|levels", Direction.LOWER),
-)  # fmt: skip
-
-TOLERANCES: tuple[tuple[str, Tolerance], ...] = (
-    (r"gflop", Tolerance(0.001, 0.0)),
-    (r"growth", Tolerance(0.0, 1.0)),
-    (r"slope", Tolerance(0.0, 0.1)),
-    (r"_p99_ms$", Tolerance(0.40, 2.0)),
-    (r"_p95_ms$", Tolerance(0.15, 1.0)),
-    (r"_ms$", Tolerance(0.10, 1.0)),
-    (r"(freeze|hole).*_s$", Tolerance(0.5, 0.2)),
-    (r"_s$", Tolerance(0.15, 0.1)),
-    (r"_mb(_|$)", Tolerance(0.05, 1.0)),
-    (r"on_time|kept|received|shown|found|read$", Tolerance(0.0, 0.005)),
-    (r"cores|_per_s", Tolerance(0.10, 0.01)),
-    (r"sessions$|capacity", Tolerance(0.0, 0.5)),
-    (r"", Tolerance(0.03, 0.0)),
-)
-"""Of the first pattern found in a name. Latencies by what a shared virtual machine does to them."""
-_COUNTS = re.compile(
-    r"(lost|failed|missed|missing_?\w*|held|late|repeated|silence|skipped|jumped|packets)$"
-)
-"""Rare events: their number wavers by three times its root (Poisson)."""
 _SERIES = {"audio_to_encoder": "age_by_second_ms", "audio_to_encoded": "age_by_second_ms",
            "encoder": "age_by_second_ms", "skew": "skew_by_second_ms",
            "skew_signed": "skew_by_second_ms"}  # fmt: skip
@@ -114,11 +61,6 @@ class Change:
     noise: float
     sampled: bool
     verdict: str
-
-
-def direction(name: str) -> Direction:
-    """Which way a figure should go; ``NONE`` for what no rule knows."""
-    return next((way for pattern, way in DIRECTIONS if re.search(pattern, name)), Direction.NONE)
 
 
 def figures(document: Mapping[str, Any]) -> dict[str, float]:
@@ -163,10 +105,7 @@ def noise(
         values: of both runs.
         samples: series of both runs.
     """
-    allowed = next(t for pattern, t in TOLERANCES if re.search(pattern, name))
-    limit = allowed.relative * max(map(abs, values)) + allowed.absolute
-    if _COUNTS.search(name) and direction(name) is Direction.LOWER:
-        limit = max(limit, 3 * math.sqrt(sum(map(abs, values))))
+    limit = tolerance(name, *values)
     parts = [_within(name, series) for series in samples]
     if None in parts:
         return limit, False

@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 
 from benchmarks.__main__ import main
 from benchmarks.compare import (
-    Direction,
     Unlike,
     compare,
     differences,
-    direction,
     figures,
     judge,
     noise,
     spread,
     table,
 )
+from benchmarks.kinds import Direction, direction
 
 RESULTS = sorted((Path(__file__).resolve().parents[2] / "docs" / "results").glob("*.json"))
 NAMES = st.sampled_from(
