@@ -25,7 +25,6 @@ import numpy as np
 
 from benchmarks.kinds import Direction, direction, tolerance
 
-
 _SERIES = {"audio_to_encoder": "age_by_second_ms", "audio_to_encoded": "age_by_second_ms",
            "encoder": "age_by_second_ms", "skew": "skew_by_second_ms",
            "skew_signed": "skew_by_second_ms"}  # fmt: skip
