@@ -11,23 +11,31 @@ from pathlib import Path
 from benchmarks import report
 
 NAMES = {
+    "capacity": "sessions that a CPU carries, by cores and settings; CPU and memory of each",
     "faults": "bad inputs, killed workers, bad networks and churn while somebody is served",
     "gpu": "networks, sessions, latency, memory and floors of a GPU (or, as a dry run, a CPU)",
     "loopback": "a real server and a peer: latency, slots, skew, barge-in, bad networks",
     "motion": "cost of the motion network per second of motion, by denoising steps",
     "render-quality": "pictures against real ones and two baselines; identity, sharpness, flicker",
     "soak": "a server under changing load: memory, threads, descriptors, skew over time",
+    "speaking": "from handing an agent its speech to the first sound and picture of it",
     "stages": "per-stage and whole-chain time of one live session",
+    "startup": "cold and warm start to ready and first picture, imports, size of the install",
     "watermark": "how well the invisible mark is found again, false alarms, visibility, cost",
 }
-_MODULES = {"render-quality": "quality.report"}
-"""Where a benchmark is that is no module of its own name."""
-TOOLS = {"compare": "two results of a benchmark, with noise: python -m benchmarks compare A B"}
+TOOLS = {
+    "compare": "two results of a benchmark, with noise: python -m benchmarks compare A B",
+    "report": "docs/benchmarks.md from docs/results; --check says whether it is stale",
+}
 """What works on results. Each is a module whose ``main`` reads its own arguments."""
+_MODULES = {"render-quality": "quality.report", "report": "gather.page"}
+"""Where a benchmark or tool is that is no module of its own name."""
 _CHOICES = {
+    "capacity": ("parts",),
     "loopback": ("minutes", "interrupts", "parts"),
     "render-quality": ("sheets",),
     "soak": ("minutes",),
+    "startup": ("install",),
 }
 """Options beyond ``--quick`` that a benchmark's ``run`` takes by name."""
 
@@ -36,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one benchmark; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] and arguments[0] in TOOLS:
-        tool: Callable[[list[str]], int] = import_module(f"benchmarks.{arguments[0]}").main
-        return tool(arguments[1:])
+        module = import_module(f"benchmarks.{_MODULES.get(arguments[0], arguments[0])}")
+        return int(module.main(arguments[1:]))
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure this machine. Progress goes to stderr, the table to stdout.",
@@ -56,10 +64,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--parts",
         metavar="A,B",
-        help="loopback: only these of talk, clicks, bargein, connect, overload, loss, narrow",
+        help="loopback: only these of talk, clicks, bargein, connect, overload, loss, narrow; "
+        "capacity: of cores1, cores2 ..., threads2, steps1, steps4, quality, f32, onnxruntime",
     )
     parser.add_argument(
         "--sheets", type=Path, metavar="DIR", help="render-quality: contact sheets to look at"
+    )
+    parser.add_argument(
+        "--install", action="store_true", help="startup: also time pip in a new environment"
     )
     options = parser.parse_args(arguments)
     command = " ".join(["python -m benchmarks", *arguments])

@@ -18,12 +18,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
+import aiohttp
 import numpy as np
 
 from benchmarks.calls import on_time, spent
 from benchmarks.gpu_sessions import ON_TIME, knee
-from benchmarks.server import Server, Unreachable
+from benchmarks.peer import RATE, LoopbackPeer
+from benchmarks.server import Server, Unreachable, usage
 from engine.media import FPS, Float32
 
 RECEIVED = 0.95
@@ -72,16 +75,24 @@ class Crowd:
     Args:
         url: of the server.
         number: how many.
+        program: module that runs them, as this one does.
+        a_process: how many to a process.
 
     Raises:
         Unreachable: not all of them see pictures in time.
     """
 
-    def __init__(self, url: str, number: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        number: int,
+        program: str = "benchmarks.gpu_webrtc",
+        a_process: int = _PEERS_A_PROCESS,
+    ) -> None:
         self._processes = []
-        for first in range(0, number, _PEERS_A_PROCESS):
-            count = min(_PEERS_A_PROCESS, number - first)
-            line = [sys.executable, "-m", "benchmarks.gpu_webrtc", url, str(count)]
+        for first in range(0, number, a_process):
+            count = min(a_process, number - first)
+            line = [sys.executable, "-m", program, url, str(count)]
             self._processes.append(
                 subprocess.Popen(
                     line, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -102,6 +113,10 @@ class Crowd:
             process.stdin.write(f"{seconds}\n")
             process.stdin.flush()
         return sum(self._answer(process) for process in self._processes)
+
+    def cpu_s(self) -> float:
+        """CPU seconds that they have spent so far."""
+        return sum(usage(process.pid).cpu_s for process in self._processes)
 
     def close(self) -> None:
         """Let them leave."""
@@ -187,6 +202,7 @@ def search(
         server.close()
 
 
+@cache
 def sound(seconds: float, rate: int) -> Float32:
     """A buzz that opens and closes like syllables and never falls silent."""
     t = np.arange(int(seconds * rate)) / rate
@@ -194,20 +210,22 @@ def sound(seconds: float, rate: int) -> Float32:
     return (0.1 * buzz * (0.7 + 0.3 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
 
 
-async def peers(url: str, number: int) -> None:
+def speaker(http: aiohttp.ClientSession, url: str) -> LoopbackPeer:
+    """A peer that never falls silent and looks at every picture."""
+    return LoopbackPeer(http, url, sound(120, RATE), keep=False)
+
+
+async def peers(
+    url: str, number: int, make: Callable[[aiohttp.ClientSession, str], LoopbackPeer] = speaker
+) -> None:
     """Connect, say so, count pictures whenever told for how long, leave on an empty line."""
-    import aiohttp
-
-    from benchmarks.peer import RATE, LoopbackPeer
-
-    voice = sound(120, RATE)
 
     def tell(count: int) -> None:
         sys.stdout.write(f"{json.dumps(count)}\n")
         sys.stdout.flush()
 
     async with aiohttp.ClientSession() as session:
-        crowd = [LoopbackPeer(session, url, voice, keep=False) for _ in range(number)]
+        crowd = [make(session, url) for _ in range(number)]
         try:
             async with asyncio.timeout(_CONNECT_S):
                 await asyncio.gather(*(peer.connect() for peer in crowd))

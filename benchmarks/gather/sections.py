@@ -26,6 +26,11 @@ _STAGES = (
     ("motion network, a call", "cmdt_call"), ("features and voice", "features"),
     ("blinks, gaze, breath", "idle"),
 )  # fmt: skip
+_WORDS = (
+    ("speech handed to an agent, to its first sound", "first_sound"),
+    ("… to the picture of that sound", "first_frame"),
+    ("… to lips that part", "first_mouth"),
+)
 _SLOTS: Rows = (
     ("slots on time, talking", "slots_on_time"),
     ("slots due", "slots"),
@@ -100,7 +105,8 @@ _DEFAULT = "cmdt_k2"
 def latency(sources: Sources) -> list[str]:
     """One session: stages, and server to peer."""
     lines = head("milliseconds", "p50", "p95", "p99")
-    lines += _quantiles(sources, "stages", _STAGES) + _quantiles(sources, "loopback", _LATENCY)
+    for name, series in (("stages", _STAGES), ("loopback", _LATENCY), ("speaking", _WORDS)):
+        lines += _quantiles(sources, name, series)
     return [*lines, "", *_rows(sources, "loopback", _SLOTS)]
 
 
@@ -121,7 +127,9 @@ def _rows(sources: Sources, name: str, rows: Rows) -> list[str]:
 def capacity(sources: Sources) -> list[str]:
     """A line for every server that was filled."""
     source = sources["capacity"]
-    lines = head("server", "cores", "sessions", "cores a session", "peers' cores a session",
+    lines = ["Sessions with at least 99 % of the slots on time, 95 % of the pictures received, and "
+             "nothing drawn smaller or less often.", ""]  # fmt: skip
+    lines += head("server", "cores", "sessions", "cores a session", "peers' cores a session",
                  "MiB a session", "MiB without")  # fmt: skip
     for name, case in source.document["config"]["cases"].items():
         known = [source.figures.get(f"{name}_{what}") for what in (
@@ -158,7 +166,7 @@ def plain(sources: Sources, name: str) -> list[str]:
 
 
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Sources], list[str]]], ...] = (
-    ("One session", ("loopback", "stages"), latency),
+    ("One session", ("loopback", "stages", "speaking"), latency),
     ("Capacity", ("capacity",), capacity),
     ("Starting", ("startup",), partial(_rows, name="startup", rows=_STARTUP)),
     ("An hour with guests", ("soak",), partial(_rows, name="soak", rows=_SOAK)),
