@@ -20,7 +20,8 @@ _INTRO = """\
 
 Made by `python -m benchmarks report` from the results under `results/`; do not edit. Each line says
 which result it is from, the [sources](#sources) say how to repeat it, on which machine it ran and
-how busy that was. What each latency means, and where its clock starts: [latency.md](latency.md)."""
+how busy that was. What each latency means, and where its clock starts: [latency.md](latency.md).
+`python -m benchmarks compare A.json B.json` says what two runs differ in by more than noise."""
 
 
 class Unexplained(ValueError):
@@ -98,11 +99,19 @@ def _section(
 
 
 def _pictures(docs: Path, names: Sequence[str]) -> Iterator[str]:
-    """Plots and longer pages beside results."""
+    """Plots beside results; longer pages and further plots as links."""
+    results = docs / "results"
+    owners = {path.stem for path in results.glob("*.json")}
     for name in names:
-        if (docs / "results" / f"{name}.md").is_file():
-            yield from ("", f"All of it: [results/{name}.md](results/{name}.md).")
-        if (docs / "results" / f"{name}.png").is_file():
+        further = [
+            path.name
+            for path in sorted(results.glob(f"{name}_*.png"))
+            if max((o for o in owners if path.stem.startswith(o)), key=len, default="") == name
+        ]
+        page = [f"{name}.md"] if (results / f"{name}.md").is_file() else []
+        if page or further:
+            yield from ("", "More: " + ", ".join(f"[{f}](results/{f})" for f in page + further))
+        if (results / f"{name}.png").is_file():
             yield from ("", f"![{name}](results/{name}.png)")
 
 
@@ -122,6 +131,10 @@ def _broken(sources: Mapping[str, Source]) -> list[str]:
 
 
 def _sources(docs: Path, sources: Mapping[str, Source]) -> Iterator[str]:
+    for setup in dict.fromkeys(one.setup for one in sources.values() if one.setup):
+        names = ", ".join(name for name, one in sources.items() if one.setup == setup)
+        yield f"* {setup}: {names}"
+    yield ""
     yield from head("result", "command", "date", "commit", "machine")
     for name, one in sources.items():
         file = name + (".md" if (docs / "results" / f"{name}.md").is_file() else ".json")

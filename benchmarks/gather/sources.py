@@ -64,6 +64,18 @@ class Source:
         return f"{cpu}{cores}" + (f", load {load[0]}" if load else "")
 
     @property
+    def setup(self) -> str:
+        """Hardware and software in a line; empty if it does not say."""
+        known = self._machine
+        if "packages" not in known:
+            return ""
+        versions = ", ".join(f"{name} {number}" for name, number in known["packages"].items())
+        return (
+            f"{known['cpu']}, {known['cores']} cores ({', '.join(known['features'])}), "
+            f"{known['memory_gb']:g} GB, {known['system']}, Python {known['python']}, {versions}"
+        )
+
+    @property
     def failures(self) -> list[str]:
         """Promises that it says itself are broken."""
         return list(self.document.get("failures", []))

@@ -161,3 +161,13 @@ def test_what_results_call_broken_is_repeated(docs: Path) -> None:
     document = json.loads(path.read_text()) | {"failures": ["the roof leaks"]}
     path.write_text(json.dumps(document))
     assert "* `soak`: the roof leaks" in page(docs)[0]
+
+
+def test_plots_are_shown_with_the_result_whose_name_they_have(docs: Path) -> None:
+    for name in ("motion", "motion_eval_real", "soak"):
+        (docs / "results" / f"{name}.png").touch()
+    (docs / "results" / "soak.md").touch()
+    text, _ = page(docs)
+    assert text.count("![motion](results/motion.png)") == 1
+    assert text.count("[motion_eval_real.png](results/motion_eval_real.png)") == 1
+    assert "More: [soak.md](results/soak.md)\n\n![soak](results/soak.png)" in text
