@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = DOCS / "results"
 _COMMANDS = {
     "motion_eval": "python -m training evaluate",
-    "teacher": "python -m training teacher",
+    "teacher": "python -m training calibrate",
     "trt_verify": "python -m trt_builders verify --out docs/results/trt_verify",
 }
 """Of results that do not say themselves how they were made."""
