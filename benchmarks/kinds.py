@@ -28,7 +28,7 @@ class Tolerance:
 
 # The first pattern found in a name counts.
 DIRECTIONS: tuple[tuple[str, Direction], ...] = (
-    (r"_low(_|$)|_high(_|$)|_of_motion|limited_(from|to)|kbps|^start_up|real_halves",
+    (r"_low(_|$)|_high(_|$)|_of_motion|limited_(from|to)|kbps|real_halves",
      Direction.NONE),
     (r"^(minutes|slots|frames|clips|portraits|mouths|mirrored|interrupts.*|visits_.*|"
      r"first_frames|reconnects_resumed|overload_(offers|capacity|refused)|.*_windows)$",
@@ -43,12 +43,14 @@ DIRECTIONS: tuple[tuple[str, Direction], ...] = (
 )  # fmt: skip
 
 TOLERANCES: tuple[tuple[str, Tolerance], ...] = (
-    (r"gflop", Tolerance(0.001, 0.0)),
+    (r"gflop|lookahead", Tolerance(0.001, 0.0)),
     (r"growth", Tolerance(0.0, 1.0)),
     (r"slope", Tolerance(0.0, 0.1)),
-    (r"_p99_ms$", Tolerance(0.40, 2.0)),
-    (r"_p95_ms$", Tolerance(0.15, 1.0)),
-    (r"_ms$", Tolerance(0.10, 1.0)),
+    (r"(lost|missing)$", Tolerance(0.0, 0.02)),
+    (r"kbps", Tolerance(0.15, 0.0)),
+    (r"_p99_ms$", Tolerance(0.40, 1.0)),
+    (r"_p95_ms$", Tolerance(0.15, 0.5)),
+    (r"_ms$", Tolerance(0.10, 0.3)),
     (r"(freeze|hole).*_s$", Tolerance(0.5, 0.2)),
     (r"_s$", Tolerance(0.15, 0.1)),
     (r"_mb(_|$)", Tolerance(0.05, 1.0)),
@@ -73,6 +75,7 @@ def tolerance(name: str, before: float, after: float) -> float:
     """Difference of a figure that two runs of the same thing may show, in its unit."""
     allowed = next(t for pattern, t in TOLERANCES if re.search(pattern, name))
     limit = allowed.relative * max(abs(before), abs(after)) + allowed.absolute
-    if _COUNTS.search(name) and direction(name) is Direction.LOWER:
+    whole = before == round(before) and after == round(after)
+    if whole and _COUNTS.search(name) and direction(name) is Direction.LOWER:
         limit = max(limit, 3 * math.sqrt(abs(before) + abs(after)))
     return limit
