@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from engine.clock import Clock
 from engine.errors import Overloaded
+from engine.heap import give_back
 from engine.logs import about_session
 from engine.transport.live import PLAYOUT_COUNTERS, LiveOptions, LiveSession, Settings
 
@@ -35,6 +36,7 @@ _SENT_COUNTERS = {
 _MAX_PARKED = 64
 """Parked sessions kept; then the oldest is over."""
 _STOPPING_RETRY_SECONDS = 5
+_GIVE_BACK_SECONDS = 1.0
 
 
 class LiveSessions(Collector):
@@ -185,6 +187,8 @@ class LiveSessions(Collector):
             self._ended[reason] += 1
             self._past.update(live.counts())
             del self._lives[live.id], self._tasks[live.id]
+            # Not at once: others still hold what the session had.
+            asyncio.get_running_loop().call_later(_GIVE_BACK_SECONDS, give_back)
 
     def _refuse_while_draining(self) -> None:
         if self.draining:
