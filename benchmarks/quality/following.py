@@ -48,12 +48,6 @@ SAMPLE = Path(__file__).resolve().parents[2] / "clients" / "web" / "sample.wav"
 PEAK, BLINK_PEAK, JAW_PEAK, CLOSE_PEAK = 0.8, 1.0, 0.6, 0.3
 """Weights at the end of a sweep. A blink closes the eye; speech hardly opens the jaw beyond 0.4,
 nor closes the lips over it beyond 0.3."""
-BLIND = (
-    "jawForward", "jawRight", "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
-    "noseSneerLeft", "noseSneerRight",
-)  # fmt: skip
-"""What the blendshape network does not see: no score above 0.02 in 1284 pictures of 16 real
-talkers, and hardly one for landmarks moved by the shape itself."""
 SPEECH_SPREAD = 0.02
 """Standard deviation of a command below which its correlation says nothing."""
 CENTRE_PAIRS = LIP_PAIRS[2:-2]

@@ -13,6 +13,7 @@ from engine.face.topology import (
     LEFT_LOWER_LID,
     LEFT_UPPER_LID,
     LIP_PAIRS,
+    LIP_RINGS,
     MOUTH_CORNERS,
     RIGHT_LID_PAIRS,
     RIGHT_LOWER_LID,
@@ -29,6 +30,11 @@ EYE_REACH, MOUTH_REACH = 0.45, 0.75
 RATIO_LIMITS = (0.6, 1.6)
 DAMPING = 0.01
 """How much there must be of shapes that part lips before they are held responsible for a gap."""
+
+PARTING_SHARES = (0.35, -0.65)
+"""Of what is added to a gap, the upper and the lower lip's: the lower one moves more easily."""
+RING_FOLLOWS = (0.4, 0.6, 0.8, 1.0)
+"""How far a lip goes along with its inner edge, from the outer edge inwards; else it swells."""
 
 
 def fit_deltas(rig: Rig, observed: Float64, shapes: Float64) -> tuple[Float64, Float64]:
@@ -112,9 +118,11 @@ def part_lips(deltas: Floats, shapes: Floats, gap: Floats) -> None:
     parting /= parting.max()
     strength = shapes * parting
     strength /= strength @ shapes + DAMPING
-    change = strength[:, None, None] * gap / 2
-    deltas[:, upper] += change
-    deltas[:, lower] -= change
+    change = strength[:, None, None] * gap
+    for rings, side, share in zip(LIP_RINGS, (upper, lower), PARTING_SHARES, strict=True):
+        order = [side.index(point) for point in rings[-1]]
+        for ring, follows in zip(rings, RING_FOLLOWS, strict=True):
+            deltas[:, list(ring)] += share * follows * change[:, order]
 
 
 def close_over_jaw(deltas: Floats) -> None:

@@ -16,6 +16,21 @@ OUTER_UPPER_LIP = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 OUTER_LOWER_LIP = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 LIP_PAIRS = tuple(zip(INNER_UPPER_LIP[1:-1], INNER_LOWER_LIP[1:-1], strict=True))
 """Points of the inner lips that meet in a closed mouth."""
+LIP_RINGS = (
+    (
+        (0, 37, 267, 39, 269, 40, 270, 185, 409),
+        (11, 72, 302, 73, 303, 74, 304, 184, 408),
+        (12, 38, 268, 41, 271, 42, 272, 183, 407),
+        (13, 82, 312, 81, 311, 80, 310, 191, 415),
+    ),
+    (
+        (17, 84, 314, 181, 405, 91, 321, 146, 375),
+        (16, 85, 315, 180, 404, 90, 320, 77, 307),
+        (15, 86, 316, 179, 403, 89, 319, 96, 325),
+        (14, 87, 317, 178, 402, 88, 318, 95, 324),
+    ),
+)
+"""Upper and lower lip from its outer edge to its inner one, column by column."""
 MOUTH_CENTRE = (13, 14)
 MOUTH_CORNERS = (61, 291)
 

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.face.personal import close_over_jaw, part_lips
-from engine.face.topology import FACE_OVAL, LEFT_LID_PAIRS, LIP_PAIRS, RIGHT_LID_PAIRS
+from engine.face.topology import (
+    FACE_OVAL,
+    LEFT_LID_PAIRS,
+    LIP_PAIRS,
+    LIP_RINGS,
+    RIGHT_LID_PAIRS,
+)
 from engine.media import Float32
 from engine.motion.arkit import INDEX
 
@@ -84,9 +90,6 @@ def unfold(basis: Float32, rest: Float32) -> Float32:
 def meet(basis: Float32, rest: Float32, shapes: Float32) -> Float32:
     """Let lips that are open in the photo come together, as ``unfold`` may no longer let them.
 
-    An open mouth's landmarks lie a little on the teeth's side of the lips' edge. So the lips do not
-    just touch but overlap, the lower one behind the upper.
-
     Args:
         basis: [52,478,3], y up, camera pixels.
         rest: [478,3], the photo's.
@@ -99,8 +102,7 @@ def meet(basis: Float32, rest: Float32, shapes: Float32) -> Float32:
     upper, lower = (list(side) for side in zip(*LIP_PAIRS, strict=True))
     open_by = (rest[upper] - rest[lower]) * UPWARDS
     still = open_by - np.tensordot(shapes, out[:, upper] - out[:, lower], 1) * UPWARDS
-    overlap = OVERLAP * np.clip(open_by[:, 1:2].max() / MEETING - 1, 0, 1)
-    part_lips(out, shapes, still + overlap * UPWARDS)
+    part_lips(out, shapes, still)
     close_over_jaw(out)
     return out.astype(np.float32)
 
@@ -184,26 +186,9 @@ _LOWER_LIP = (
     146, 91, 181, 84, 17, 314, 405, 321, 375, 77, 90, 180, 85, 16, 315, 404, 320, 307,
     96, 89, 179, 86, 15, 316, 403, 319, 325,
 )  # fmt: skip
-LIP_RINGS = (
-    (
-        (0, 37, 267, 39, 269, 40, 270, 185, 409),
-        (11, 72, 302, 73, 303, 74, 304, 184, 408),
-        (12, 38, 268, 41, 271, 42, 272, 183, 407),
-        (13, 82, 312, 81, 311, 80, 310, 191, 415),
-    ),
-    (
-        (17, 84, 314, 181, 405, 91, 321, 146, 375),
-        (16, 85, 315, 180, 404, 90, 320, 77, 307),
-        (15, 86, 316, 179, 403, 89, 319, 96, 325),
-        (14, 87, 317, 178, 402, 88, 318, 95, 324),
-    ),
-)
-"""Upper and lower lip from its outer edge to its inner one, column by column."""
 MAX_SQUEEZE = 0.45
 """Share of a lip's height that one blendshape may take from it: more would fold the skin."""
 UPWARDS = np.array([0.0, 1.0, 0.0])
-OVERLAP = 1.5
-"""Pixels by which closed lips that are open in the photo overlap."""
 MEETING = 2.5
 """Pixels of gap up to which lips count as closed in the photo: landmarks waver by as much."""
 LID_RINGS = (

@@ -46,14 +46,14 @@ def motion(**shapes: float) -> Float32:
     return values
 
 
-def test_closed_lips_leave_no_slit(portrait: Portrait, constants: dict[str, torch.Tensor]) -> None:
+def test_closed_lips_leave_a_line(portrait: Portrait, constants: dict[str, torch.Tensor]) -> None:
     assert hole(constants, portrait.fit.rest) > 10
-    assert hole(constants, motion()) < 1
-    assert hole(constants, motion(jawOpen=0.3, mouthClose=0.3)) < 1
-    assert hole(constants, motion(**dict.fromkeys(SMILES, 0.6))) < 1
+    assert hole(constants, motion()) < 1.5
+    assert hole(constants, motion(jawOpen=0.3, mouthClose=0.3)) < 1.5
+    assert hole(constants, motion(**dict.fromkeys(SMILES, 0.6))) < 1.5
     turned = motion()
     turned[52] = 0.2
-    assert hole(constants, turned) < 1
+    assert hole(constants, turned) < 1.5
 
 
 def test_lips_part_as_far_as_the_jaw_says(

@@ -96,6 +96,13 @@ def test_a_blink_of_one_closes_the_eye(rig: Rig, others: dict[str, float]) -> No
     assert np.allclose(right, gaps(rig.neutral, top.RIGHT_LID_PAIRS), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["mouthPressLeft", "mouthDimpleLeft"])
+def test_what_pulls_a_corner_aside_is_no_smile(rig: Rig, name: str) -> None:
+    corner, smile = rig.deltas[INDEX[name]][top.MOUTH_CORNERS[1]], INDEX["mouthSmileLeft"]
+    assert corner[0] > 0.03
+    assert corner[1] < 0.3 * rig.deltas[smile][top.MOUTH_CORNERS[1]][1]
+
+
 def test_shapes_move_what_their_names_say(rig: Rig) -> None:
     def moved(name: str, point: int) -> Float32:
         return np.asarray(rig.deltas[INDEX[name]][point])
