@@ -114,7 +114,7 @@ def _portraits(result: Result) -> Iterator[str]:
 
 def _shapes(result: Result) -> Iterator[str]:
     visible = result.config["visible_shapes"]
-    yield "Mean over portraits; only shapes that the blendshape network sees in real talkers."
+    yield "Mean over portraits; those promised 0.8, and what else the network sees in real talkers."
     yield ""
     yield from _head("shape", "correlation", "promised", "slope")
     for name in sorted(visible, key=lambda n: -result.figures[f"follow_{n}"]):

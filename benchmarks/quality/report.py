@@ -138,9 +138,10 @@ def summarise_clips(found: Sequence[Reenacted]) -> tuple[Figures, Samples]:
 
 
 def seen_shapes(scores: NDArray[np.float32]) -> list[str]:
-    """Blendshapes whose score [N,52] spreads over real talkers: the network sees them."""
+    """Blendshapes whose score [N,52] spreads over real talkers, and those of ``targets.STRICT``."""
     spreads = np.ptp(np.percentile(scores, (5, 95), axis=0), axis=0)
-    return [name for name, s in zip(BLENDSHAPES, spreads, strict=True) if s > targets.VISIBLE]
+    wide = [name for name, s in zip(BLENDSHAPES, spreads, strict=True) if s > targets.VISIBLE]
+    return [name for name in BLENDSHAPES if name in wide or name in targets.STRICT]
 
 
 def _mouths(found: Sequence[Reenacted]) -> tuple[Figures, Samples]:

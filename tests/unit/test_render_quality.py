@@ -195,6 +195,13 @@ def test_broken_promises_are_named() -> None:
     assert not any("mouthLeft" in text for text in found)
 
 
+def test_shapes_are_judged_if_real_talkers_show_them() -> None:
+    scores = np.zeros((50, 52), np.float32)
+    scores[:, INDEX["mouthLeft"]] = np.linspace(0, 0.2, 50)
+    scores[:, INDEX["cheekPuff"]] = np.linspace(0, 0.02, 50)
+    assert set(report.seen_shapes(scores)) == {*targets.STRICT, "mouthLeft"}
+
+
 @pytest.fixture(scope="module")
 def clip(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> clips.Clip:
     patch = pytest.MonkeyPatch()
