@@ -10,14 +10,13 @@ from training.avatars.anatomy import Floats, vec
 from training.avatars.blender import Shader, add_mesh
 from training.avatars.skin import linear
 
+Colour = tuple[float, float, float]
 _RINGS, _SPOKES = 72, 96
 
 
-def add_eyes(
-    centres: Floats, radius: float, target: Floats, colour: tuple[float, float, float]
-) -> None:
-    """Two eyes at ``centres`` (2, 3) looking at ``target`` (3,); iris colour in sRGB."""
-    ball, cornea = _ball_material(colour), _cornea_material()
+def add_eyes(centres: Floats, radius: float, target: Floats, colour: Colour, white: Colour) -> None:
+    """Two eyes at ``centres`` (2, 3) looking at ``target`` (3,); sRGB of the iris and the white."""
+    ball, cornea = _ball_material(colour, white), _cornea_material()
     for centre in centres:
         forward = np.asarray(target) - centre
         frame = _frame(forward / np.linalg.norm(forward))
@@ -78,7 +77,7 @@ def _frame(forward: Floats) -> Floats:
     return np.stack([right, np.cross(forward, right), forward])
 
 
-def _ball_material(colour: tuple[float, float, float]) -> Any:
+def _ball_material(colour: Colour, sclera: Colour) -> Any:
     s = Shader("eyeball")
     radial = s.attribute("radial").outputs["Fac"]
     front = s.attribute("front").outputs["Fac"]
@@ -108,7 +107,7 @@ def _ball_material(colour: tuple[float, float, float]) -> Any:
     veins = s.node("TexNoise", {"Vector": spoke, "Scale": 7.0, "Detail": 6.0, "Roughness": 0.7})
     rosy = s.node("MapRange", {0: radial, 1: 0.55, 2: 1.0, 3: 0.0, 4: 0.55}).outputs[0]
     rosy = s.math("MULTIPLY", rosy, veins)
-    white = s.mix(rosy, tuple(linear((0.90, 0.88, 0.86))), tuple(linear((0.82, 0.56, 0.50))))
+    white = s.mix(rosy, tuple(linear(sclera)), tuple(linear((0.82, 0.56, 0.50))))
     limbus = s.node("MapRange", {0: radial, 1: _IRIS - 0.03, 2: _IRIS + 0.035}).outputs[0]
     limbus = s.math("MAXIMUM", limbus, s.math("SUBTRACT", 1.0, front))
     colour_socket = s.mix(limbus, lit, white)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,25 @@ _SLOPE = 0.50
 """Fall of the neckline per unit of depth: lower in front than at the nape."""
 
 
-def add_garment(
-    body: Dense, face: Landmarks, surface: BVHTree, colour: tuple[float, float, float]
-) -> None:
-    """Dress ``body``; ``colour`` is sRGB."""
-    neck = _neck_centre(body, face)
+@dataclass(frozen=True)
+class Garment:
+    """What is worn: ``colour`` and the collar's ``trim`` in sRGB, lengths in decimetres.
+
+    ``drop`` is how far below the chin the neckline lies, ``tall`` half the height of its collar,
+    ``thick`` half its thickness. ``knit`` is coarse wool, otherwise smooth jersey.
+    """
+
+    colour: tuple[float, float, float] = (0.20, 0.30, 0.38)
+    trim: tuple[float, float, float] | None = None
+    drop: float = 0.58
+    tall: float = 0.125
+    thick: float = 0.042
+    knit: bool = True
+
+
+def add_garment(body: Dense, face: Landmarks, surface: BVHTree, worn: Garment) -> None:
+    """Dress ``body``."""
+    neck = _neck_centre(body, face, worn.drop)
     below = neck[1] - _SLOPE * (body.vertices[:, 2] - neck[2]) - body.vertices[:, 1]
     keep = (below[body.faces] > -0.10).all(1)
     shell = _smooth(body, keep, 60)
@@ -27,14 +42,16 @@ def add_garment(
     ease = 0.055 + 0.045 * np.clip(below / 0.8, 0, 1)
     folds = _folds(shell) * np.clip(below / 0.6, 0, 1)
     cloth = shell + normals * (ease + folds)[:, None]
-    add_mesh("sweater", cloth, body.faces[keep], _knit_material("knit", colour, False))
-    points, faces, around = _collar(neck, surface)
-    add_mesh("collar", points, faces, _knit_material("rib", colour, True), around=around)
+    add_mesh("sweater", cloth, body.faces[keep], _material("cloth", worn.colour, worn.knit))
+    points, faces, around = _collar(neck, surface, worn)
+    trim = worn.trim or worn.colour
+    rib = _knit_material("rib", trim, True) if worn.knit else _jersey_material("rib", trim)
+    add_mesh("collar", points, faces, rib, around=around)
 
 
-def _neck_centre(body: Dense, face: Landmarks) -> Floats:
-    """Where the neckline's plane crosses the neck's axis: a hand's breadth below the chin."""
-    height = face.chin[1] - 0.58
+def _neck_centre(body: Dense, face: Landmarks, drop: float) -> Floats:
+    """Where the neckline's plane crosses the neck's axis."""
+    height = face.chin[1] - drop
     p = body.vertices
     ring = p[(np.abs(p[:, 1] - height - 0.15) < 0.05) & (np.abs(p[:, 0]) < 0.75)]
     return np.array([0.0, height, (ring[:, 2].min() + ring[:, 2].max()) / 2])
@@ -66,7 +83,7 @@ def _folds(points: Floats) -> Floats:
     return np.asarray(0.014 * drape + 0.008 * np.sin(9 * y + 4 * x + points[:, 2] * 6))
 
 
-def _collar(neck: Floats, surface: BVHTree) -> tuple[Floats, Any, Floats]:
+def _collar(neck: Floats, surface: BVHTree, worn: Garment) -> tuple[Floats, Any, Floats]:
     """Tube around the neckline: points, faces and the rib phase per point."""
     turn = np.linspace(0, 2 * np.pi, 360, endpoint=False)
     reach = np.zeros(len(turn))
@@ -82,7 +99,7 @@ def _collar(neck: Floats, surface: BVHTree) -> tuple[Floats, Any, Floats]:
     up = np.array([0.0, 1.0, 0.25])
     up = up - (outward @ up)[:, None] * outward
     section = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    across, along = 0.042 * np.cos(section), 0.125 * np.sin(section)
+    across, along = worn.thick * np.cos(section), worn.tall * np.sin(section)
     points = (
         line[:, None]
         + outward[:, None] * (across + 0.45 * np.maximum(-along, 0))[None, :, None]
@@ -94,6 +111,26 @@ def _collar(neck: Floats, surface: BVHTree) -> tuple[Floats, Any, Floats]:
     faces = np.stack([i * n + j, i * n + m, k * n + m, k * n + j], -1).reshape(-1, 4)
     around = np.repeat(turn, n) / (2 * np.pi)
     return points.reshape(-1, 3), faces, around
+
+
+def _material(name: str, colour: tuple[float, float, float], knit: bool) -> Any:
+    return _knit_material(name, colour, False) if knit else _jersey_material(name, colour)
+
+
+def _jersey_material(name: str, colour: tuple[float, float, float]) -> Any:
+    """Cotton: threads too fine to be seen, soft creases."""
+    s = Shader(name)
+    where = s.node("TexCoord").outputs["Object"]
+    weave = s.node("TexNoise", {"Vector": where, "Scale": 90.0, "Detail": 2.0})
+    crease = s.node("TexNoise", {"Vector": where, "Scale": 1.6, "Detail": 2.0, "Distortion": 0.6})
+    height = s.math("MULTIPLY_ADD", crease, 9.0, weave)
+    bump = s.node("Bump", {"Height": height, "Strength": 0.5, "Distance": 0.012})
+    surface = s.node(
+        "BsdfPrincipled",
+        {"Base Color": tuple(linear(colour)), "Roughness": 0.85, "Specular IOR Level": 0.2,
+         "Sheen Weight": 0.2, "Sheen Roughness": 0.5, "Normal": bump},
+    )  # fmt: skip
+    return s.finish(surface.outputs[0])
 
 
 def _knit_material(name: str, colour: tuple[float, float, float], ribbed: bool) -> Any:

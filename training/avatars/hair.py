@@ -25,6 +25,8 @@ class Style:
     ``part`` is where the parting lies in x. ``back`` pulls towards the nape, ``out`` away from
     the parting, ``fall`` is gravity. ``volume`` lifts the top layer, ``wave`` is the amplitude of
     the waves, ``tuck`` holds the hair behind the ears, ``hug`` draws it to the neck.
+    ``recede`` lifts the hairline beside the middle, ``top`` is how far above the eyes hair grows,
+    ``soft`` the width of its border, ``fade`` shortens it towards ears and nape.
     """
 
     length: float = 2.0
@@ -43,6 +45,10 @@ class Style:
     locks: int = 900
     radius: float = 0.0021
     steps: int = 56
+    recede: float = 0.0
+    top: float = np.inf
+    soft: float = 0.09
+    fade: float = 0.0
 
 
 def hairline_height(points: Floats, face: Landmarks, ear_z: float, style: Style) -> Floats:
@@ -53,13 +59,15 @@ def hairline_height(points: Floats, face: Landmarks, ear_z: float, style: Style)
     front = style.hairline
     heights = [front, front - 0.01, front - 0.04, front - 0.09, front - 0.27, front - 0.44,
                front - 0.86, front - 0.80, -0.05, -0.42, -0.60]  # fmt: skip
-    return np.asarray(eye + np.interp(around, angles, heights))
+    lift = style.recede * np.interp(around, [0, 14, 30, 46, 62, 74], [0, 0.35, 1, 0.9, 0.35, 0])
+    return np.asarray(eye + np.interp(around, angles, heights) + lift)
 
 
 def scalp_mask(body: Dense, face: Landmarks, ears: Floats, ear_z: float, style: Style) -> Floats:
     """Hair density (n,) in 0..1 at the dense vertices."""
     above = body.vertices[:, 1] - hairline_height(body.vertices, face, ear_z, style)
-    density = np.clip(above / 0.09, 0, 1)
+    density = np.clip(above / style.soft, 0, 1)
+    density *= np.clip((face.eyes[0, 1] + style.top - body.vertices[:, 1]) / style.soft, 0, 1)
     density[(ears > 0.25) | (body.vertices[:, 1] < face.mouth[1])] = 0
     return np.asarray(density)
 
@@ -184,8 +192,8 @@ def style_strands(
     mixed[..., 0] += side * size * np.sin(turn)
     mixed[..., 2] += size * 0.8 * np.cos(turn + 0.4)
     knots = rng.normal(0, 1, (count, 7, 3)) * (0.006 + 0.03 * flyaway[:, None, None])
-    frizz = np.stack([[np.interp(along, np.linspace(0, 1, 7), k[:, a]) for a in range(3)]
-                      for k in knots]).transpose(0, 2, 1)  # fmt: skip
+    between = np.stack([np.interp(along, np.linspace(0, 1, 7), one) for one in np.eye(7)], 1)
+    frizz = np.einsum("sk,nka->nsa", between, knots)
     return np.asarray(mixed + frizz * np.clip(along * 4, 0, 1)[None, :, None])
 
 
@@ -205,6 +213,10 @@ def grow(
     roots, _ = sample_roots(body, density, style.strands, rng)
     strands, flyaway = children(guides, roots, style, rng)
     strands = style_strands(strands, flyaway, style, rng)
+    if style.fade:
+        rise = np.clip((roots[:, 1] - face.eyes[0, 1] + 0.25) / 0.75, 0, 1)
+        keep = (1 - style.fade * (1 - rise))[:, None, None]
+        strands = strands[:, :1] + keep * (strands - strands[:, :1])
     along = np.linspace(0, 1, style.steps)
     taper = np.clip((1 - along) / 0.25, 0.12, 1) * np.clip(0.45 + along * 12, 0, 1)
     radius = style.radius * taper[None] * rng.uniform(0.75, 1.15, (len(strands), 1))

@@ -11,6 +11,9 @@ from training.avatars.anatomy import Floats, vec
 from training.avatars.blender import Shader
 from training.avatars.skin import Landmarks
 
+_WHITE = (0.66, 0.66, 0.67)
+"""Linear reflectance of hair without pigment."""
+
 
 def lid_line(face: Landmarks, side: int, surface: BVHTree, upper: bool) -> Floats:
     """Points (k, 3) on the edge of a lid, inner to outer corner, where skin meets the eyeball."""
@@ -56,7 +59,8 @@ def brow(
 ) -> tuple[Floats, Floats]:
     """Curves (k, 6, 3) and radii of one brow; ``side`` 0 is the person's left.
 
-    ``shape``: ``height`` above the eye centre, ``arch``, ``thick``, ``count``, ``length`` (dm).
+    ``shape``: ``height`` above the eye centre, ``arch``, ``thick``, ``count``, ``length`` (dm); its
+    ``melanin`` is the material's.
     """
     count = int(shape["count"])
     eye, sign = face.eyes[side], np.sign(face.eyes[side][0])
@@ -87,13 +91,23 @@ def brow(
     return curve, radius
 
 
-def hair_material(name: str, melanin: float, redness: float, roughness: float = 0.28) -> Any:
-    """Physically based hair: ``melanin`` 0 white to 1 black."""
+def hair_material(name: str, melanin: float, redness: float, grey: float = 0.0) -> Any:
+    """Physically based hair: ``melanin`` 0 blond to 1 black; ``grey`` is the share without any."""
     s = Shader(name)
     node = s.node(
         "BsdfHairPrincipled",
-        {"Melanin": melanin, "Melanin Redness": redness, "Roughness": roughness,
+        {"Melanin": melanin, "Melanin Redness": redness, "Roughness": 0.28,
          "Radial Roughness": 0.34, "Coat": 0.05, "Random Color": 0.12, "Random Roughness": 0.12},
         parametrization="MELANIN",
     )  # fmt: skip
-    return s.finish(node.outputs[0])
+    if not grey:
+        return s.finish(node.outputs[0])
+    white = s.node(
+        "BsdfHairPrincipled",
+        {"Color": _WHITE, "Roughness": 0.32, "Radial Roughness": 0.40, "Coat": 0.0},
+        parametrization="COLOR",
+    )
+    lost = s.math("LESS_THAN", s.node("HairInfo").outputs["Random"], grey)
+    return s.finish(
+        s.node("MixShader", {0: lost, 1: node.outputs[0], 2: white.outputs[0]}).outputs[0]
+    )

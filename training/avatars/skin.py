@@ -18,13 +18,19 @@ from training.avatars.blender import Dense, Shader
 
 @dataclass(frozen=True)
 class Complexion:
-    """sRGB colours in 0..1 of the main zones."""
+    """sRGB colours in 0..1 of the main zones.
+
+    ``mottle`` scales the unevenness of the colour, ``freckles`` and ``pores`` their strength.
+    """
 
     base: tuple[float, float, float] = (0.83, 0.655, 0.56)
     blush: tuple[float, float, float] = (0.82, 0.52, 0.46)
     lips: tuple[float, float, float] = (0.72, 0.41, 0.39)
     shade: tuple[float, float, float] = (0.70, 0.51, 0.44)
     stubble: float = 0.0
+    mottle: float = 1.0
+    freckles: float = 0.0
+    pores: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ def line_lid(albedo: Floats, body: Dense, edge: Floats, upper: bool) -> None:
     albedo *= 1 - weight[:, None] * np.array([0.62, 0.74, 0.78])
 
 
-def skin_material(scatter: float = 0.045, pores: float = 1.0) -> Any:
+def skin_material(tone: Complexion, scatter: float = 0.045) -> Any:
     """Subsurface skin reading :func:`paint`'s attributes; ``scatter`` is the radius in dm."""
     s = Shader("skin")
     where = s.node("TexCoord").outputs["Object"]
@@ -168,12 +174,16 @@ def skin_material(scatter: float = 0.045, pores: float = 1.0) -> Any:
     blotch = s.node("TexNoise", {"Vector": where, "Scale": 4.5, "Detail": 5.0, "Roughness": 0.62})
     fine = s.node("TexNoise", {"Vector": where, "Scale": 55.0, "Detail": 3.0, "Roughness": 0.6})
     speck = s.node("TexNoise", {"Vector": where, "Scale": 24.0, "Detail": 2.0, "Roughness": 0.5})
-    factor = s.math("MULTIPLY_ADD", blotch, 0.30, 0.85)
+    factor = s.math("MULTIPLY_ADD", blotch, 0.30 * tone.mottle, 1 - 0.15 * tone.mottle)
     factor = s.math("ADD", factor, s.math("MULTIPLY_ADD", fine, 0.16, -0.08))
     red = s.node("CombineColor", {0: 1.0, 1: factor, 2: factor}, mode="RGB")
     colour = s.mix(1.0, albedo, red, "MULTIPLY")
     mole = s.math("MULTIPLY", s.math("GREATER_THAN", speck, 0.69), 0.16)
     colour = s.mix(mole, colour, (0.36, 0.17, 0.09))
+    if tone.freckles:
+        colour = s.mix(
+            _freckles(s, where, tone.freckles), colour, tuple(linear((0.50, 0.27, 0.16)))
+        )
     cells = s.node("TexVoronoi", {"Vector": where, "Scale": 78.0}, feature="F1")
     creases = s.node(
         "TexNoise",
@@ -181,7 +191,7 @@ def skin_material(scatter: float = 0.045, pores: float = 1.0) -> Any:
     )
     pore = s.math("ADD", s.math("MULTIPLY", cells, 0.5), s.math("MULTIPLY", fine, 0.9))
     height = s.node("Mix", {0: lips, 2: pore, 3: creases}, data_type="FLOAT").outputs[0]
-    bump = s.node("Bump", {"Height": height, "Strength": 0.13 * pores, "Distance": 0.012})
+    bump = s.node("Bump", {"Height": height, "Strength": 0.13 * tone.pores, "Distance": 0.012})
     rough = s.math("ADD", s.attribute("rough").outputs["Fac"], s.math("MULTIPLY", fine, 0.08))
     surface = s.node(
         "BsdfPrincipled",
@@ -198,3 +208,16 @@ def skin_material(scatter: float = 0.045, pores: float = 1.0) -> Any:
         },
     )
     return s.finish(surface.outputs[0])
+
+
+def _freckles(s: Shader, where: Any, strength: float) -> Any:
+    """Socket: how much of a freckle is at a place, in patches and of differing size."""
+    cells = s.node("TexVoronoi", {"Vector": where, "Scale": 17.0, "Randomness": 1.0}, feature="F1")
+    some = s.node("SeparateColor", {0: cells.outputs["Color"]}).outputs[0]
+    size = s.math("MULTIPLY_ADD", some, 0.34, -0.06)
+    spot = s.node(
+        "MapRange", {0: s.math("SUBTRACT", size, cells.outputs["Distance"]), 1: 0.0, 2: 0.16}
+    )
+    patch = s.node("TexNoise", {"Vector": where, "Scale": 2.6, "Detail": 2.0})
+    dense = s.node("MapRange", {0: patch, 1: 0.38, 2: 0.62}).outputs[0]
+    return s.math("MULTIPLY", s.math("MULTIPLY", spot.outputs[0], dense), strength)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,30 @@ def camera(scene: Any, aim: Floats, eye_level: float, distance: float, height: f
     scene.camera = thing
 
 
-def lights(target: Floats, strength: float = 1.0) -> None:
-    """Large key from the picture's left, fill from the right, two rims from behind."""
-    t = np.asarray(target)
-    area_light(t + vec(-5.5, 4.6, 8.5), t, 5.0, 1000 * strength, (1.0, 0.955, 0.90))
-    area_light(t + vec(7.5, 1.0, 7.5), t, 7.0, 270 * strength, (0.90, 0.95, 1.0))
-    area_light(t + vec(0.0, -5.0, 7.0), t, 4.0, 70 * strength, (1.0, 0.95, 0.92))
-    area_light(t + vec(5.5, 5.0, -6.0), t, 2.8, 380 * strength, (0.93, 0.96, 1.0))
-    area_light(t + vec(-6.0, 4.0, -6.0), t, 2.8, 240 * strength, (1.0, 0.95, 0.9))
+@dataclass(frozen=True)
+class Light:
+    """How a portrait is lit: ``side`` -1 has the key at the picture's left, 1 at its right.
+
+    ``strength`` scales all, ``fill`` and ``rim`` theirs; ``warm`` shifts the key's colour.
+    """
+
+    strength: float = 1.0
+    side: float = -1.0
+    fill: float = 1.0
+    rim: float = 1.0
+    warm: float = 0.0
+
+
+def lights(target: Floats, light: Light) -> None:
+    """Large key from one side, fill from the other, two rims from behind."""
+    t, s = np.asarray(target), -light.side
+    key = (1.0, 0.955 - 0.10 * light.warm, 0.90 - 0.22 * light.warm)
+    fill, rim = light.strength * light.fill, light.strength * light.rim
+    area_light(t + vec(-5.5 * s, 4.6, 8.5), t, 5.0, 1000 * light.strength, key)
+    area_light(t + vec(7.5 * s, 1.0, 7.5), t, 7.0, 270 * fill, (0.90, 0.95, 1.0))
+    area_light(t + vec(0.0, -5.0, 7.0), t, 4.0, 70 * fill, (1.0, 0.95, 0.92))
+    area_light(t + vec(5.5 * s, 5.0, -6.0), t, 2.8, 380 * rim, (0.93, 0.96, 1.0))
+    area_light(t + vec(-6.0 * s, 4.0, -6.0), t, 2.8, 240 * rim, (1.0, 0.95, 0.9))
 
 
 def backdrop(
