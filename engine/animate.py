@@ -20,6 +20,7 @@ from engine.errors import EngineError
 from engine.face.analysis import FaceAnalyser
 from engine.media import FPS, AudioChunk, MotionFrame, VideoFrame
 from engine.pipeline import build, load_networks
+from engine.portraits import find_portrait, own_portraits
 from engine.transport.files import Mp4Writer, read_audio, write_motion, write_sheet
 
 _SHEET_FRAMES = 48
@@ -73,8 +74,8 @@ def _arguments() -> argparse.ArgumentParser:
         "--avatar",
         dest="portrait",
         type=Path,
-        metavar="NPZ",
-        help="or an avatar of python -m training personal",
+        metavar="NAME|NPZ",
+        help=f"or {', '.join(own_portraits())}, or an avatar of python -m training personal",
     )
     parser.add_argument("--audio", type=Path, required=True, help="wav, flac, mp3, ogg, mp4, ...")
     parser.add_argument("--other", type=Path, help="what is said to the portrait; it listens")
@@ -110,7 +111,8 @@ def _run(options: argparse.Namespace) -> None:
     emotion = [f"motion.emotion={options.emotion}"] if options.emotion else []
     config = load_config(options.config, [*options.set, *emotion])
     other = read_audio(options.other) if options.other else None
-    frames = animate(options.portrait or default_portrait(), audio, config, other)
+    portrait = find_portrait(options.portrait) if options.portrait else default_portrait()
+    frames = animate(portrait, audio, config, other)
     first = next(frames)  # every check of the inputs happens before a file is opened
     height, width = first.image.shape[:2]
     with (

@@ -9,21 +9,29 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from engine.avatars import UNDECLARED, AvatarEntry, Avatars, Declared, default_portrait
+from engine.avatars import (
+    DEFAULT_AVATAR,
+    UNDECLARED,
+    AvatarEntry,
+    Avatars,
+    Declared,
+    default_portrait,
+)
 from engine.config import EngineConfig
 from engine.errors import Overloaded
 from engine.face.analysis import FaceAnalyser
 from engine.face.intake import Intake
+from engine.gallery import Gallery
 from engine.media import FPS, SAMPLE_RATE, AudioChunk, Float32
 from engine.metrics import Metrics
 from engine.motion.arkit import MOTION_SIZE
 from engine.motion.settle import closing
 from engine.pipeline import Networks, build, load_networks, make_picture_stages
 from engine.playout import SLOT_SECONDS, Playout
+from engine.portraits import find_portrait, own_portraits
 from engine.session import Session
 from engine.stage import chain, run
 from engine.store import AvatarStore, Record, data_folder
@@ -69,12 +77,16 @@ class Engine:
         folder = data_folder(server.data) / "avatars"
         store = AvatarStore(folder, server.avatars, server.avatars_mb * 10**6, time.time)
         self.metrics.observe_avatars(store)
+        portrait = self.config.render.portrait
+        others = {name: file for name, file in own_portraits().items() if name != DEFAULT_AVATAR}
+        prepared = AvatarStore(folder.with_name("gallery"), len(others), sys.maxsize, time.time)
         networks = self._networks
         self._avatars = Avatars(
             lambda avatar: chain(*make_picture_stages(self.config, networks, avatar).values()),
             FaceAnalyser(),
-            Path(self.config.render.portrait or default_portrait()),
+            find_portrait(portrait) if portrait else default_portrait(),
             store,
+            Gallery(others, prepared),
             self._intake.decode,
             time.time,
         )

@@ -1,4 +1,4 @@
-"""Avatars of an engine: the default one, and uploaded photos, prepared once and kept on disk."""
+"""Avatars of an engine: the default one, the gallery's, and uploaded photos, each prepared once."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ConfigError
 from engine.face.analysis import FaceAnalyser
 from engine.face.portrait import prepare_portrait
+from engine.gallery import Gallery, to_jpeg
 from engine.media import MotionFrame, UInt8, VideoFrame
 from engine.motion.arkit import MOTION_SIZE
+from engine.portraits import own_portraits
 from engine.render.avatar import Avatar
-from engine.runtime.artifact import WEIGHTS
 from engine.stage import Stage, run
 from engine.store import AvatarStore, Consent, Record
 
 DEFAULT_AVATAR = "default"
 AVATAR_SUFFIX = ".npz"
 _LOADED = 8
-"""Uploaded avatars held in memory beside the default one, 20 MB each."""
+"""Avatars held in memory beside the default one, 20 MB each."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class AvatarEntry:
     """An avatar ready to be used.
 
     Args:
-        id: ``default`` or an unguessable word.
+        id: ``default``, a name of the gallery, or an unguessable word.
         avatar: what the renderer binds; shared between sessions, read-only.
         idle: a rendered resting frame, shown before the first one of a session.
     """
@@ -65,7 +65,7 @@ UNDECLARED = Declared()
 
 def default_portrait() -> Path:
     """The portrait shipped with the engine."""
-    return next(iter(sorted((WEIGHTS / "avatars").glob("default.*"))))
+    return own_portraits()[DEFAULT_AVATAR]
 
 
 def open_avatar(source: Path | NDArray[Any], analyser: FaceAnalyser) -> tuple[Avatar, UInt8]:
@@ -89,13 +89,14 @@ def open_avatar(source: Path | NDArray[Any], analyser: FaceAnalyser) -> tuple[Av
 
 
 class Avatars:
-    """The default avatar and the uploaded ones. Thread-safe.
+    """The default avatar, the gallery's and the uploaded ones. Thread-safe.
 
     Args:
         draw: the stages from an avatar's motion to its marked pictures.
         analyser: the face networks.
         portrait: photo, or avatar file, of the default avatar.
         store: where uploads are kept.
+        gallery: those that come with the engine beside the default one.
         decode: bytes that somebody uploaded to an RGB picture (engine.face.intake).
         now: seconds since 1970.
 
@@ -111,12 +112,14 @@ class Avatars:
         analyser: FaceAnalyser,
         portrait: Path,
         store: AvatarStore,
+        gallery: Gallery,
         decode: Callable[[bytes], UInt8],
         now: Callable[[], float],
     ) -> None:
         self._draw = draw
         self._analyser = analyser
         self._store = store
+        self._gallery = gallery
         self._decode = decode
         self._now = now
         self._lock = threading.Lock()
@@ -128,14 +131,16 @@ class Avatars:
 
     @property
     def records(self) -> list[Record]:
-        """What is known of the default avatar and the uploaded ones, oldest first."""
+        """What is known of the default avatar, the gallery's, and uploaded ones, oldest first."""
         digest = hashlib.sha256(self._picture).hexdigest()
         shape = self._default.avatar.digest
         own = Record(DEFAULT_AVATAR, 0.0, "", None, shape, digest, len(self._picture))
-        return [own, *self._store.records]
+        return [own, *self._gallery.records, *self._store.records]
 
     def get(self, avatar_id: str | None = None) -> AvatarEntry:
         """An avatar by id; the default without one. Reads it from disk if it is not in memory.
+
+        The first time on a machine, one of the gallery is prepared: seconds of computing.
 
         Raises:
             KeyError: unknown id.
@@ -143,12 +148,15 @@ class Avatars:
         if avatar_id in (None, DEFAULT_AVATAR):
             return self._default
         wanted = str(avatar_id)
-        self._store.use(wanted)
+        offered = wanted in self._gallery
+        if not offered:
+            self._store.use(wanted)
         with self._lock:
             if entry := self._loaded.get(wanted):
                 self._loaded.move_to_end(wanted)
                 return entry
-        return self._hold(self._entry(wanted, self._store.load(wanted)))
+        avatar = self._gallery.load(wanted, self._prepare) if offered else self._store.load(wanted)
+        return self._hold(self._entry(wanted, avatar))
 
     def picture(self, avatar_id: str) -> bytes:
         """The prepared portrait as JPEG.
@@ -156,7 +164,10 @@ class Avatars:
         Raises:
             KeyError: unknown id.
         """
-        return self._picture if avatar_id == DEFAULT_AVATAR else self._store.picture(avatar_id)
+        if avatar_id == DEFAULT_AVATAR:
+            return self._picture
+        kept = self._gallery if avatar_id in self._gallery else self._store
+        return kept.picture(avatar_id)
 
     def add(self, photo: bytes, declared: Declared) -> Record:
         """Prepare an uploaded photo (seconds of computing), or find it prepared already.
@@ -207,6 +218,4 @@ class Avatars:
 
     def _prepare(self, source: Path | NDArray[Any]) -> tuple[Avatar, bytes]:
         avatar, picture = open_avatar(source, self._analyser)
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-        return avatar, jpeg
+        return avatar, to_jpeg(picture)

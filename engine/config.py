@@ -90,7 +90,8 @@ class RenderConfig:
     network: str = "render_512"
     """Which renderer, by resolution."""
     portrait: str = ""
-    """Path of the photo, or of the avatar file (.npz), to use instead of the default avatar."""
+    """Instead of the default avatar: a built-in one by its name, or the path of a photo or of an
+    avatar file (.npz)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from engine.config import TURN_PASSWORD, EngineConfig, load_config, token
 from engine.errors import EngineError
 from engine.heap import keep_small
 from engine.logs import FORMATS, configure
+from engine.portraits import own_portraits
 
 _LEVELS = ("debug", "info", "warning", "error")
 _EPILOG = """\
@@ -38,8 +39,8 @@ def _arguments() -> argparse.ArgumentParser:
     face.add_argument(
         "--avatar",
         dest="portrait",
-        metavar="NPZ",
-        help="or an avatar of python -m training personal",
+        metavar="NAME|NPZ",
+        help=f"or {', '.join(own_portraits())}, or an avatar of python -m training personal",
     )
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="TCP port (default 8080; 0 takes a free one)")

@@ -191,14 +191,16 @@ async function loadAvatars() {
 async function tile(entry) {
   // Pictures are fetched, not linked: an <img> cannot send the token.
   const blob = await (await call(entry.picture.slice(1), {}, token)).blob();
-  const [label, input, image] = ["label", "input", "img"].map((name) => document.createElement(name));
+  const [label, input, image, name] = ["label", "input", "img", "span"].map((tag) => document.createElement(tag));
+  const uploaded = entry.created !== null;
   Object.assign(input, { type: "radio", name: "avatar", value: entry.id, checked: entry.id === state.avatar });
   image.src = URL.createObjectURL(blob);
-  image.alt = entry.id === "default" ? "Default face" : "Your photo";
+  image.alt = ""; // the name beside it says who it is
+  name.textContent = entry.name || (uploaded ? "Your photo" : "Default");
   input.onchange = () => choose(entry.id, image.src);
   if (input.checked) $("poster").src = image.src;
-  label.append(input, image);
-  if (entry.id !== "default") label.append(bin(entry.id));
+  label.append(input, image, name);
+  if (uploaded) label.append(bin(entry.id));
   return label;
 }
 

@@ -73,10 +73,10 @@ SCHEMAS: JSON = {
     ),
     "Avatar": record(
         "id picture name created consent",
-        id=text("default, or an unguessable word."),
+        id=text("default, a built-in one's name, or an unguessable word."),
         picture=text("Path of its picture."),
-        name=text("As given with the photo; may be empty."),
-        created=maybe_text("When, ISO 8601; null for the default avatar."),
+        name=text("As given with the photo, or a built-in one's; may be empty."),
+        created=maybe_text("When, ISO 8601; null for built-in ones."),
         consent={"type": "boolean", "description": "Whether a statement came with the photo."},
     ),
     "Consent": record(

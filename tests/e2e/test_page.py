@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,26 @@ def test_photos_are_taken_or_refused_in_words(tmp_path: Path, screenshots: Path)
         page.wait_for_selector("#avatars", state="hidden")
         assert len(engine.avatars) == 1
         assert page.evaluate("() => vivace.avatar") == "default"
+
+
+def test_somebody_else_of_the_gallery_is_chosen_during_a_call(screenshots: Path) -> None:
+    engine = CardEngine()
+    engine.avatars.append(replace(engine.avatars[0], id="kofi", name="Kofi"))
+    with background(engine) as address, chromium() as tab:
+        page = open_page(tab, address)
+        assert page.locator("#avatars label").all_inner_texts() == ["Default", "Kofi"]
+        assert page.locator("#avatars button").count() == 0, "built in: there is nothing to delete"
+        choose(page, "sample")
+        page.click("#start")
+        page.wait_for_selector(".stage.live", timeout=20_000)
+        first = engine.sessions[0]
+        page.click("#avatars label:nth-child(2)")
+        page.wait_for_selector(".stage:not(.live)", timeout=10_000)
+        page.wait_for_selector(".stage.live", timeout=20_000)
+        assert page.evaluate("() => vivace.connection.avatar") == "kofi"
+        assert [session.id for session in engine.sessions] != [first.id]
+        save(page, screenshots / "gallery.png")
+        page.click("#start")
 
 
 def test_a_token_is_asked_for_and_taken_from_the_address() -> None:

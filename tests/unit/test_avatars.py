@@ -29,6 +29,7 @@ from engine.config import EngineConfig, ServerConfig
 from engine.errors import PortraitError, StorageError
 from engine.face.analysis import FaceAnalyser
 from engine.face.intake import Intake
+from engine.gallery import Gallery
 from engine.media import UInt8
 from engine.pipeline import load_networks
 from engine.render.avatar import Avatar
@@ -332,7 +333,9 @@ def test_a_photo_is_prepared_once(tmp_path: Path) -> None:
 
     def avatars(decode: Callable[[bytes], UInt8]) -> Avatars:
         draw = partial(Renderer, networks.render)
-        return Avatars(draw, analyser, default_portrait(), opened(tmp_path), decode, Watch())
+        gallery = Gallery({}, opened(tmp_path / "gallery"))
+        uploads = opened(tmp_path / "uploads")
+        return Avatars(draw, analyser, default_portrait(), uploads, gallery, decode, Watch())
 
     try:
         first = avatars(intake.decode)
