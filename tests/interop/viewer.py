@@ -1,8 +1,11 @@
-"""WHEP players: one made with aiortc that measures the test card's mouth; what any of them sees."""
+"""A WHEP player made with aiortc that measures the test card's mouth; what players and publishers
+by WHEP and WHIP are judged by."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -65,3 +68,43 @@ async def seen_by(player: Callable[[str], Awaitable[dict[str, Any]]]) -> dict[st
         assert await source.end() == 200
         await until(lambda: not engine.sessions, 5)
     return seen
+
+
+async def seen_of(command: Callable[[str], list[str]], folder: Path) -> tuple[str, str]:
+    """Watch what a program publishes by WHIP: the card moves and is heard; nothing is left of it.
+
+    Args:
+        command: the program for an address; it publishes until its input ends.
+        folder: where it is started.
+
+    Returns:
+        What it wrote, and its log.
+    """
+    engine = CardEngine()
+    pipe = asyncio.subprocess.PIPE
+    async with serving(engine) as (base, http):
+        async with http.post(f"{base}/sessions", json={}) as response:
+            made = await response.json()
+        words = command(base + made["whip"])
+        process = await asyncio.create_subprocess_exec(
+            *words, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        assert process.stdin is not None
+        try:
+            await until(lambda: bool(engine.sessions), 20)
+            viewer = Viewer(http, base)
+            assert await viewer.begin(made["whep"]) == 201
+            await until(lambda: len(viewer.numbers) > 75, 20)
+            process.stdin.close()
+            out, log = await asyncio.wait_for(process.communicate(), 10)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode == 0, log.decode()
+        await viewer.end()
+        await until(lambda: not engine.sessions, 5)
+    assert min(np.diff(viewer.numbers[10:])) >= 0
+    assert len(set(viewer.numbers)) > 40
+    assert max(viewer.loudness) > 300
+    assert np.ptp(viewer.mouths) > 0.05  # what it sent opened the mouth
+    return out.decode(), log.decode()
