@@ -3,11 +3,11 @@ its last."""
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +15,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.config import RuntimeConfig
 from engine.face.analysis import FaceAnalyser
-from engine.face.fit import HeadFit
-from engine.media import FPS, Float32, UInt8
+from engine.media import FPS, UInt8
 from engine.render.avatar import Avatar
 from engine.render.network import RenderNetwork
-from engine.runtime.load import load_network
 from training.personal import basis, mouth, still
+from training.personal.compare import (
+    DRIVES,
+    Comparison,
+    Gains,
+    Variant,
+    improves,
+    worse,
+)
 from training.personal.footage import Footage, length, look
-from training.personal.judge import Filmed, Scores, draw, gain, judge
+from training.personal.glimpse import from_shut_to_open, glimpse, open_frames
 from training.personal.progress import Progress
 from training.personal.reenact import Still, commanded, follow, for_renderer
 
 SHARES = (0.6, 0.8)
 """Up to where of the video is learnt from, and up to where is decided; the rest judges."""
-STILLS = 3
-STILL_FRAMES, DECIDING, JUDGING, LEARNING, MOUTHS = 14, 36, 60, 300, 140
+STILLS = 5
+STILL_FRAMES, DECIDING, JUDGING, LEARNING, MOUTHS = 16, 50, 80, 360, 200
 """Frames that choose the photo, decide, judge, teach the blendshapes, teach the mouth."""
-DRIVES = ("followed", "commanded")
-"""What moves the avatar in a comparison: the motion that fits the landmarks best, or the
-blendshapes that the network sees, as a motion network or a capture commands them."""
-STEADY = ("mouth_psnr", "mouth_ssim", "lips")
-"""Measures that no kept part may make worse for certain."""
-
-Gains = dict[str, dict[str, tuple[float, float, float]]]
-
-
-@dataclass(frozen=True, eq=False)
-class Variant:
-    """An avatar that is compared.
-
-    Args:
-        photo: its photo.
-        fit: its head.
-        avatar: what the renderer binds.
-    """
-
-    photo: Still
-    fit: HeadFit
-    avatar: Avatar
-
-    @classmethod
-    def of(cls, photo: Still, fit: HeadFit | None = None) -> Variant:
-        """The avatar that the engine makes of a photo, with the head that is given."""
-        fit = fit or photo.portrait.fit
-        return cls(photo, fit, Avatar.from_portrait(replace(photo.portrait, fit=fit)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +83,7 @@ def adapt(video: Path, kept: Path, quiet: bool = False) -> Result:
     try:
         analyser = FaceAnalyser()
         footage = look(video, every, analyser, kept, partial(progress, "look"))
-        result = _Work(footage, every, analyser, progress).run()
+        result = _Work(footage, analyser, progress).run()
     finally:
         progress.close()
     result.facts["video"] = {"seconds": seconds, "frames": len(footage.index), "every": every}
@@ -120,24 +97,18 @@ def adapt(video: Path, kept: Path, quiet: bool = False) -> Result:
 class _Work:
     """One adaptation: what its steps share."""
 
-    def __init__(
-        self, footage: Footage, every: int, analyser: FaceAnalyser, progress: Progress
-    ) -> None:
-        self.footage, self.every, self.analyser, self.progress = footage, every, analyser, progress
-        self.backend = load_network("render_512", RuntimeConfig(backend="openvino"))
+    def __init__(self, footage: Footage, analyser: FaceAnalyser, progress: Progress) -> None:
+        self.footage, self.analyser, self.progress = footage, analyser, progress
         total = len(footage.index)
         ends = [0, *(int(share * total) for share in SHARES), total]
-        first, second, third = (np.arange(a, b) for a, b in itertools.pairwise(ends))
+        first, second, third = (np.arange(a, b) for a, b in pairwise(ends))
         self.learnt = first
         self.shown = {
             "photo": _spread(first, STILL_FRAMES),
             "decide": _spread(second, DECIDING),
             "judge": _spread(third, JUDGING),
         }
-        numbers = {k for part in self.shown.values() for k in part}
-        self.frames = dict(footage.frames(numbers))
-        self.known: dict[tuple[str, str], dict[str, Scores]] = {}
-        self.seen: dict[tuple[int, int], Filmed] = {}
+        self.comparison = Comparison(footage, self.shown, analyser)
 
     def run(self) -> Result:
         """All steps."""
@@ -154,34 +125,43 @@ class _Work:
             if made is None:
                 facts["parts"][part] = {"kept": False, **learnt}
                 continue
-            gains = self.compare(now, made, "decide", ticks)
+            gains = self.gains(now, made, "decide", ticks)
             good = improves(gains, *key)
             facts["parts"][part] = {"kept": good, "gains": gains, **learnt}
             now = made if good else now
-        gains = self.compare(before, now, "judge", ticks)
-        worse = any(gains[drive][name][2] < 0 for drive in DRIVES for name in STEADY)
-        facts["judged"] = {"gains": gains, "taken_back": worse}
-        now = before if worse else now
+        gains = self.gains(before, now, "judge", ticks)
+        taken_back = worse(gains)
+        facts["judged"] = {"gains": gains, "taken_back": taken_back}
+        now = before if taken_back else now
         naive = still.first(self.footage, self.learnt, self.analyser)
         named = {"before": before, "after": now}
         if naive is not None:
             named["first_frame"] = Variant.of(naive)
         facts["scores"] = {
-            name: {drive: s.means() for drive, s in self.scores(v, "judge").items()}
+            name: {drive: s.means() for drive, s in self.comparison.scores(v, "judge").items()}
             for name, v in named.items()
         }
         next(ticks, None)
-        rows = self.rows(before, now)
+        moments = from_shut_to_open(self.footage, self.shown["judge"])
+        rows = self.comparison.rows(photo, {"before": before, "after": now}, moments)
         for _ in ticks:
             pass
         return Result(now.avatar, photo.portrait.image, facts, rows)
+
+    def gains(self, before: Variant, after: Variant, part: str, ticks: Iterator[int]) -> Gains:
+        """A comparison, as two steps of progress."""
+        self.comparison.scores(before, part)
+        next(ticks, None)
+        found = self.comparison.gains(before, after, part)
+        next(ticks, None)
+        return found
 
     def choose_photo(self) -> tuple[Still, dict[str, Any]]:
         """The frame that gives the best avatar of those that look best."""
         stills = still.candidates(self.footage, self.learnt, STILLS, self.analyser)
 
         def error(one: Still) -> float:
-            means = self.scores(Variant.of(one), "photo", DRIVES[:1])["followed"].means()
+            means = self.comparison.scores(Variant.of(one), "photo", DRIVES[:1])["followed"].means()
             return 2 - means["ssim"] - means["mouth_ssim"]
 
         photo, errors = still.best(stills, error, partial(self.progress, "photo"))
@@ -203,78 +183,22 @@ class _Work:
 
     def learn_mouth(self, now: Variant) -> tuple[Variant | None, dict[str, Any]]:
         """Teeth, tongue and throat of this person; nothing where the mouth hardly opens."""
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # its tensors are small: a second thread would only wait
         network = RenderNetwork().eval()
-        numbers = mouth.open_frames(self.footage, self.learnt, MOUTHS)
+        numbers = open_frames(self.footage, self.learnt, MOUTHS)
         motion, _ = follow(now.photo, now.fit, self.footage, numbers)
         moved = dict(zip(numbers, for_renderer(now.fit, motion), strict=True))
         constants = {k: torch.from_numpy(v.copy()) for k, v in now.avatar.arrays.items()}
         found = []
         for number, frame in self.footage.frames(numbers):
             real, seen = now.photo.picture(frame), now.photo.landmarks(self.footage, number)
-            found.append(mouth.glimpse(network, constants, moved[number], real, seen))
+            found.append(glimpse(network, constants, moved[number], real, seen))
         glimpses = [one for one in found if one is not None]
         if len(glimpses) < mouth.MIN_FRAMES:
             return None, {"frames": len(glimpses), "why": "the mouth hardly opens"}
         ticks = partial(self.progress, "mouth")
         arrays, facts = mouth.learn(network, now.avatar.arrays, glimpses, ticks)
         return replace(now, avatar=Avatar.from_arrays(arrays)), facts
-
-    def motions(self, variant: Variant, numbers: Sequence[int]) -> dict[str, Float32]:
-        """Motion [T,58] for the renderer, by drive."""
-        motion, _ = follow(variant.photo, variant.fit, self.footage, numbers)
-        followed = for_renderer(variant.fit, motion)
-        shapes = commanded(variant.photo, self.footage, numbers)
-        return dict(zip(DRIVES, (followed, np.hstack([shapes, followed[:, 52:]])), strict=True))
-
-    def scores(
-        self, variant: Variant, part: str, drives: Sequence[str] = DRIVES
-    ) -> dict[str, Scores]:
-        """How near a variant comes to a part of the video, by drive; computed once."""
-        key = (variant.avatar.digest, part)
-        if key not in self.known:
-            numbers = self.shown[part]
-            filmed = [self.filmed(variant.photo, k) for k in numbers]
-            motions = self.motions(variant, numbers)
-            self.known[key] = {
-                drive: judge(
-                    filmed, draw(self.backend, variant.avatar, motions[drive]), self.analyser
-                )
-                for drive in drives
-            }
-        return self.known[key]
-
-    def filmed(self, photo: Still, number: int) -> Filmed:
-        """A frame in a portrait's picture."""
-        key = (photo.number, number)
-        if key not in self.seen:
-            seen = photo.landmarks(self.footage, number)
-            index, unit = int(self.footage.index[number]), photo.portrait.fit.scale
-            picture = photo.picture(self.frames[number])
-            self.seen[key] = Filmed.of(index, picture, seen, unit, self.analyser)
-        return self.seen[key]
-
-    def compare(self, before: Variant, after: Variant, part: str, ticks: Any) -> Gains:
-        """Gains by drive and measure."""
-        first = self.scores(before, part)
-        next(ticks, None)
-        second = self.scores(after, part)
-        next(ticks, None)
-        return {drive: gain(first[drive], second[drive]) for drive in DRIVES}
-
-    def rows(self, before: Variant, after: Variant) -> dict[str, list[UInt8]]:
-        """Some moments of the last part: mouths from shut to widest, in order of time."""
-        numbers = mouth.from_shut_to_open(self.footage, self.shown["judge"])
-        rows = {"filmed": [self.filmed(before.photo, k).picture for k in numbers]}
-        for name, one in (("before", before), ("after", after)):
-            rows[name] = draw(self.backend, one.avatar, self.motions(one, numbers)["commanded"])
-        return rows
-
-
-def improves(gains: Gains, drive: str, name: str) -> bool:
-    """Whether a part is kept: better by its own measure, and worse for certain by none."""
-    certain = any(gains[d][measure][2] < 0 for d in DRIVES for measure in STEADY)
-    return gains[drive][name][0] > 0 and not certain
 
 
 def _spread(numbers: NDArray[np.int64], most: int) -> list[int]:

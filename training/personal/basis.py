@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from engine.face.fit import HeadFit
+from engine.face.personal import close_over_jaw
 from engine.face.rig import effective, rotation_matrix
-from engine.face.topology import LIP_PAIRS
 from engine.media import Float32
 from engine.motion.arkit import INDEX, LIPS, ROTATION
 from training.personal.reenact import CAMERA
@@ -96,11 +96,7 @@ def adapt(fit: HeadFit, change: Float32) -> HeadFit:
     """
     deltas = fit.deltas.copy()
     deltas[:, :SKIN, :2] += change
-    upper, lower = (list(side) for side in zip(*LIP_PAIRS, strict=True))
-    jaw, close = deltas[INDEX["jawOpen"]], deltas[INDEX["mouthClose"]]
-    apart = (jaw[upper] + close[upper] - jaw[lower] - close[lower]) / 2
-    close[upper] -= apart
-    close[lower] += apart
+    close_over_jaw(deltas)
     shapes = effective(fit.resting, fit.lids)
     observed = fit.neutral + np.tensordot(shapes, fit.deltas, 1)
     neutral = observed - np.tensordot(shapes, deltas, 1)

@@ -15,7 +15,8 @@ import cv2
 from engine.errors import EngineError
 from engine.store import AvatarStore, Consent, data_folder, make_private
 from training.personal import report
-from training.personal.adapt import DRIVES, Result, adapt
+from training.personal.adapt import Result, adapt
+from training.personal.compare import DRIVES
 
 _EPILOG = """\
 example:

@@ -9,57 +9,33 @@ are the filmed ones; what no frame shows stays the average card. The objective i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.face.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, IRIS_CENTRES, MOUTH_CENTRE
-from engine.media import Float32, UInt8
-from engine.render.layout import CARD, MOUTH, SIZE
+from engine.media import Float32
+from engine.render.layers import fill
+from engine.render.layout import CARD, MOUTH
+from engine.render.mouth import UPPER
 from engine.render.network import RenderNetwork, opening_inputs
-from engine.render.warp import Pose, effective
-from training.personal.footage import Footage
+from engine.render.warp import Pose
+from training.personal.glimpse import Glimpse
 
-MIN_OPEN = 40.0
-"""Pixels of the inside that both pictures must show; a frame with less teaches nothing."""
 MIN_FRAMES = 12
-STEPS, BATCH = 240, 6
+STEPS, BATCH = 300, 6
 SOFT = 6.0
 """Levels of error from which on the objective grows linearly."""
 COARSE = 2
 """Texels of a card for one learnt one: finer detail than the video's would be noise."""
-GAIN_PRIOR, PLACE_PRIOR, COLOUR_PRIOR, EDGE_PRIOR, SMOOTH_PRIOR = 0.5, 2.0, 0.15, 0.02, 0.6
-_TOP, _LEFT, _HEIGHT, _WIDTH = MOUTH.inner
-_POINTS = [*INNER_UPPER_LIP, *INNER_LOWER_LIP[-2:0:-1]]
-
-
-@dataclass(frozen=True, eq=False)
-class Glimpse:
-    """One frame's mouth as far as no card changes it; pixels are those of the window's inner part.
-
-    Args:
-        weights: [1,52] relative to the photo.
-        motion: [1,58].
-        at: [1,2] px, where the window is in the picture.
-        hole: [1,1,h,w] share of each pixel that is inside.
-        shade: [1,1,h,w] light inside.
-        real: [1,3,h,w] as filmed, 0..255.
-        sure: [1,1,h,w], where both pictures show the inside.
-    """
-
-    weights: Tensor
-    motion: Tensor
-    at: Tensor
-    hole: Tensor
-    shade: Tensor
-    real: Tensor
-    sure: Tensor
+CERTAIN = 0.005
+"""Share up to which a texel of the average card is no tooth yet; so it may become one."""
+TEETH_PRIOR, GAIN_PRIOR, PLACE_PRIOR = 5.0, 0.5, 4.0
+COLOUR_PRIOR, EDGE_PRIOR, SMOOTH_PRIOR = 0.3, 0.02, 0.6
+"""Weights of the changes' squares against a tenth of the mean error in levels."""
 
 
 class Cards(nn.Module):
@@ -71,14 +47,15 @@ class Cards(nn.Module):
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         super().__init__()
-        cards = torch.from_numpy(arrays["mouth_cards"].copy())
+        given = arrays["mouth_cards"]
+        cards = torch.from_numpy(given.copy())
         self.count = len(cards)
         self.share: Tensor
         self.colour: Tensor
         self.rest: Tensor
         self.axes: Tensor
         self.register_buffer("share", cards[:, 3:])
-        self.register_buffer("colour", cards[:, :3] / cards[:, 3:].clamp(min=1e-3))
+        self.register_buffer("colour", torch.from_numpy(np.stack([_straight(c) for c in given])))
         self.register_buffer("rest", torch.from_numpy(arrays["mouth_card_rest"].copy()))
         self.register_buffer("axes", torch.from_numpy(arrays["mouth_card_axes"].copy()))
         small = (CARD[0] // COARSE, CARD[1] // COARSE)
@@ -90,9 +67,12 @@ class Cards(nn.Module):
     def forward(self) -> tuple[Tensor, Tensor]:
         """Cards [K,4,h,w] and their places [K,3], as the network takes them."""
         colour = self.colour * torch.exp(self.gain) + 64 * self._wide(self.detail)
-        # The throat is behind everything and the tongue has no edge of its own worth learning.
-        teeth = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(-1, 1, 1, 1)
-        odds = torch.logit(self.share.clamp(0.02, 0.98)) + 4 * teeth * self._wide(self.edge)
+        # Only the upper teeth are as rigid as their card: others would take on the tongue's shape.
+        teeth = torch.zeros(self.count, 1, 1, 1)
+        teeth[UPPER] = 1
+        odds = torch.logit(self.share.clamp(CERTAIN, 1 - CERTAIN)) + 4 * teeth * self._wide(
+            self.edge
+        )
         inside = (self.share > 0).float()
         share = torch.where(teeth > 0, torch.sigmoid(odds) * self._near(inside), self.share)
         rest = self.rest + (self.axes @ self.place[..., None])[..., 0]
@@ -105,8 +85,10 @@ class Cards(nn.Module):
             + (x[..., 1:] - x[..., :-1]).square().mean()
             for x in (self.detail, self.edge)
         )
+        teeth = self.gain[UPPER - 1] - self.gain[UPPER]  # both rows are of one colour
         return (
-            GAIN_PRIOR * self.gain.square().mean()
+            TEETH_PRIOR * teeth.square().mean()
+            + GAIN_PRIOR * self.gain.square().mean()
             + PLACE_PRIOR * self.place.square().mean()
             + COLOUR_PRIOR * self.detail.square().mean()
             + EDGE_PRIOR * self.edge.square().mean()
@@ -126,65 +108,11 @@ class Cards(nn.Module):
         return near * rim
 
 
-def opening(footage: Footage, numbers: Sequence[int]) -> Float32:
-    """Gap of the inner lips [T] in frames, as a share of the distance of the pupils."""
-    points = footage.landmarks[list(numbers), :, :2]
-    gap = np.linalg.norm(points[:, MOUTH_CENTRE[0]] - points[:, MOUTH_CENTRE[1]], axis=1)
-    eyes = np.linalg.norm(points[:, IRIS_CENTRES[0]] - points[:, IRIS_CENTRES[1]], axis=1)
-    return np.asarray(gap / eyes, np.float32)
-
-
-def open_frames(footage: Footage, numbers: NDArray[np.int64], most: int) -> list[int]:
-    """Frames that show the most of a mouth's inside, the blurred ones left out, in order."""
-    sharp = footage.sharpness[numbers]
-    clear = numbers[sharp >= np.percentile(sharp, 20)]
-    widest = clear[np.argsort(opening(footage, list(clear)))[-most:]]
-    return sorted(int(k) for k in widest)
-
-
-def from_shut_to_open(footage: Footage, numbers: Sequence[int], count: int = 6) -> list[int]:
-    """Frames in which the mouth is open in steps from least to most, in order of time."""
-    order = np.argsort(opening(footage, numbers))
-    chosen = order[np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)]
-    return sorted(numbers[k] for k in chosen)
-
-
-def glimpse(
-    network: RenderNetwork,
-    constants: Mapping[str, Tensor],
-    motion: Float32,
-    real: UInt8,
-    landmarks: Float32,
-) -> Glimpse | None:
-    """Draw a frame's mouth without cards; None where the filmed and the drawn one share too little.
-
-    Args:
-        network: without a refiner.
-        constants: an avatar's arrays.
-        motion: [58], as the renderer takes it.
-        real: uint8 [512,512,3], the frame in the portrait's picture.
-        landmarks: [478,2] of it.
-    """
-    given = torch.from_numpy(motion[None].copy())
-    bare = {**constants, "motion": given, "mouth_cards": torch.zeros_like(constants["mouth_cards"])}
-    with torch.no_grad():
-        _, _, inside, index = network.draw_mouth(bare)
-        hole = inside[..., _TOP : _TOP + _HEIGHT, _LEFT : _LEFT + _WIDTH]
-        shade = network.mouth.light(hole)
-        shapes = torch.maximum(given[:, :52], constants["floor"])
-        weights = effective(shapes, constants["lids"]) - constants["resting"]
-    first = int(index[0, 0])
-    x, y = first % SIZE, first // SIZE
-    lips = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillPoly(lips, [np.round(landmarks[_POINTS] * 16).astype(np.int32)], 255, shift=4)
-    lips = np.asarray(cv2.erode(lips, np.ones((3, 3), np.uint8)), np.uint8)
-    rows, columns = slice(y + _TOP, y + _TOP + _HEIGHT), slice(x + _LEFT, x + _LEFT + _WIDTH)
-    filmed = torch.from_numpy(real[rows, columns].transpose(2, 0, 1)[None].astype(np.float32))
-    both = hole * torch.from_numpy(lips[rows, columns].astype(np.float32) / 255)
-    if float(both.sum()) < MIN_OPEN:
-        return None
-    at = torch.tensor([[float(x), float(y)]])
-    return Glimpse(weights, given, at, hole, shade, filmed, both)
+def _straight(card: Float32) -> Float32:
+    """A card's own colours [3,h,w], gone on with where it is clear."""
+    share = card[3]
+    colours = (card[:3] / np.maximum(share, 1e-3)).transpose(1, 2, 0)
+    return np.asarray(fill(colours, (share > 0.5).astype(np.float32)).transpose(2, 0, 1))
 
 
 def learn(

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from engine.media import UInt8
-from training.personal.adapt import DRIVES, Result
+from training.personal.adapt import Result
+from training.personal.compare import DRIVES
 from training.personal.judge import BETTER
 
 CROP = (slice(96, 432), slice(88, 424))
