@@ -196,7 +196,7 @@ async function tile(entry) {
   Object.assign(input, { type: "radio", name: "avatar", value: entry.id, checked: entry.id === state.avatar });
   image.src = URL.createObjectURL(blob);
   image.alt = ""; // the name beside it says who it is
-  name.textContent = entry.name || (uploaded ? "Your photo" : "Default");
+  name.textContent = entry.name || (uploaded ? "Yours" : "Default");
   input.onchange = () => choose(entry.id, image.src);
   if (input.checked) $("poster").src = image.src;
   label.append(input, image, name);
