@@ -107,7 +107,7 @@ def run(quick: bool, command: str, parts: str | None = None) -> Result:
     seconds, most = (6.0, 2) if quick else (SECONDS, LIMIT)
     curves: dict[str, list[Load]] = {}
     notes, failures = [], []
-    with tqdm(unit="point", file=sys.stderr) as bar:
+    with tqdm(unit=" numbers of sessions", file=sys.stderr) as bar:
         for case in wanted:
             bar.set_description(case.name)
             own = cores[: case.cores]

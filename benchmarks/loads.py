@@ -127,6 +127,7 @@ def plot(result: Result, path: Path) -> None:
         axis.set(title=title, xlabel="sessions", ylabel=unit, ylim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
+    axes[0].set_ylim(0, 1.03)
     axes[0].axhline(ON_TIME, color="grey", linestyle=":", linewidth=1)
     axes[0].legend(fontsize=8)
     figure.suptitle(f"{report.title(result)}; ring: carried")
