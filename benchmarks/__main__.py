@@ -16,6 +16,7 @@ NAMES = {
     "gpu": "networks, sessions, latency, memory and floors of a GPU (or, as a dry run, a CPU)",
     "loopback": "a real server and a peer: latency, slots, skew, barge-in, bad networks",
     "motion": "cost of the motion network per second of motion, by denoising steps",
+    "render": "speed of the renderer: runtimes, threads, sessions, parts of a picture",
     "render-quality": "pictures against real ones and two baselines; identity, sharpness, flicker",
     "soak": "a server under changing load: memory, threads, descriptors, skew over time",
     "speaking": "from handing an agent its speech to the first sound and picture of it",
