@@ -101,7 +101,7 @@ class OpenVinoBackend:
             BackendError: not opened with ``timed``.
         """
         nodes = self._alive().profiling_info
-        if not self._network.compiled.get_property("PERF_COUNT"):
+        if self._network.compiled.get_property("PERF_COUNT") != "YES":
             raise BackendError(f"{self._network.name}: its nodes are not timed")
         return {node.node_name: node.real_time.total_seconds() * 1000 for node in nodes}
 
