@@ -139,8 +139,8 @@ class RuntimeConfig:
     share the cores; else what the runtime chooses. On two cores a second thread shortens a picture
     by a quarter and costs half as much CPU time again."""
     precision: str = "auto"
-    """auto (f16 on a GPU; on a CPU f32 for pictures, else bf16 where it computes in it), f32, bf16 or
-    f16 (GPU only)."""
+    """auto (f16 on a GPU; on a CPU f32 for pictures and bf16 for others, where it computes in it),
+    f32, bf16 or f16 (GPU only)."""
     batch: int = 0
     """Most sessions whose pictures are computed together. 0: 8 on a GPU; on a CPU sessions run
     side by side, a core each."""
