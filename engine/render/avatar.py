@@ -22,7 +22,7 @@ from engine.render.fields import WHOLE, frame_points, meet, ring, unfold, unroll
 from engine.render.layout import BODY_STEP, SIZE, check_inputs, node_positions
 from engine.render.openings import Head, eye_inputs, fields, mouth_inputs
 
-SMILE_KEPT = 0.2
+SMILE_KEPT = 0.1
 NECK = (0.25, 1.55)
 """Inter-ocular units below the chin where the neck starts to lag and where the shoulders rest."""
 
