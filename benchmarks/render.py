@@ -3,7 +3,7 @@
 Motion is what the engine makes of real speech. Ways take turns, so that a busy moment of the
 machine hits all alike, in two manners: *flat out*, one picture after the other, and *paced*, 25
 pictures a second as in a session, with caches as cold and the CPU as slow as they are live.
-``render_*_ms`` is paced, the default runtime and as many threads as the machine has cores;
+``render_*_ms`` is paced, with two threads and what is the default without a GPU (OpenVINO, f32);
 ``avx2`` is the same in a process whose runtimes see a CPU without AVX-512 and bf16. Milliseconds
 are from motion to a picture of bytes in main memory.
 """
