@@ -44,7 +44,8 @@ from engine.media import FPS
 SETTINGS = ("server.sessions=1",)
 _TIMES = 40
 _UTTERANCE_S = 1.2
-_PATIENCE_S = 5.0
+_PATIENCE_S, _READY_S = 30.0, 300.0
+"""For an utterance to be over, and for the server: a busy machine takes long."""
 _REST_S = (0.8, 1.3)
 """Between utterances: the mouth is shut, and the next one begins anywhere in a slot."""
 _BLOCK = RATE // 1000
@@ -63,7 +64,7 @@ def first_audible(heard: Heard, after: float, before: float, threshold: float) -
 def first_words(
     heard: Heard, came: Mapping[int, float], spoken: Spoken, threshold: float
 ) -> tuple[Float64, Float64]:
-    """Seconds from each utterance to its first sound and to the picture of it; NaN for none.
+    """Seconds from each utterance to its first sound and to its picture, or the next; NaN for none.
 
     Args:
         heard: received sound; its first sample is the first of slot 0.
@@ -75,8 +76,9 @@ def first_words(
     for at, over in spoken:
         sample = first_audible(heard, at, over, threshold)
         sounds.append(float("nan") if sample is None else heard.at(sample) - at)
-        slot = None if sample is None else sample // _SLOT
-        pictures.append(float("nan") if slot not in came else came[slot] - at)
+        slots = [] if sample is None else [s for s in came if s >= sample // _SLOT]
+        seen = came[min(slots)] if slots else float("inf")
+        pictures.append(seen - at if seen <= over else float("nan"))
     return np.array(sounds), np.array(pictures)
 
 
@@ -87,7 +89,7 @@ def run(quick: bool, command: str) -> Result:
     speech = breathless(_UTTERANCE_S)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Server([*SETTINGS, f"server.data={folder}"]) as server,
+        Server([*SETTINGS, f"server.data={folder}"], _READY_S) as server,
         tqdm(total=times, desc="speaking", unit="utterance", file=sys.stderr) as bar,
     ):
         peer, spoken = uvloop.run(_speak(server, wav(speech), times, bar))
