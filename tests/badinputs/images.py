@@ -151,7 +151,6 @@ def _faceless() -> dict[str, bytes]:
         "animated-png": saved(frames[0], "PNG", save_all=True, append_images=frames[1:]),
         "exif-garbage": saved(frames[0], "JPEG", exif=b"Exif\x00\x00" + b"\xff" * 500),
         "profile-garbage": saved(frames[0], "PNG", icc_profile=b"\x00\xff" * 400),
-        "face-upside-down": saved(face().rotate(180), "JPEG"),
         "face-eyes-only": saved(face().crop((150, 180, 360, 250)), "PNG"),
         "face-blurred-to-dots": saved(face().resize((6, 6)).resize((400, 400)), "PNG"),
     }
@@ -203,6 +202,8 @@ def photos() -> Iterator[Request]:
         yield _photo(name, data, 422, "bad_shape", needs_face=False)
     for name, data in _faceless().items():
         yield _photo(name, data, 422, "no_face", needs_face=True)
+    turned = saved(face().rotate(180), "JPEG")
+    yield _photo("face-upside-down", turned, 422, "turned_too_far", needs_face=True)
     yield from _of_faces()
     yield Request("image/25-mb", "POST", "/avatars", 413, "too_large", bytes(25_000_000))
 

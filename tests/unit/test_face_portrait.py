@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+from engine.avatars import default_portrait
 from engine.errors import PortraitError
 from engine.face import topology as top
 from engine.face.analysis import FaceAnalyser
@@ -156,6 +157,14 @@ def test_too_many_bytes_or_pixels(analyser: FaceAnalyser, tmp_path: Path) -> Non
     kind, message = reason(encoded(Image.new("L", (7000, 6000))), analyser)
     assert kind == "too_large"
     assert "42 megapixels" in message
+
+
+def test_upside_down(analyser: FaceAnalyser) -> None:
+    photo = read_picture(default_portrait())
+    prepare_portrait(photo, analyser)
+    word, sentence = reason(np.ascontiguousarray(photo[::-1, ::-1]), analyser)
+    assert word == "turned_too_far"
+    assert "upside down" in sentence
 
 
 def test_no_face(analyser: FaceAnalyser) -> None:
