@@ -15,6 +15,8 @@ from benchmarks.gather.targets import Outcome, outcomes, reasons
 NAME = "benchmarks.md"
 _RETOLD = ("gpu_cpu_dryrun", "trt_verify", "teacher")
 """Results whose own page is all there is to say; the sources link to it."""
+_SAID = 8
+"""Broken promises of one result that the page repeats; the rest is counted."""
 _INTRO = """\
 # Measured
 
@@ -126,7 +128,12 @@ def _others(docs: Path, sources: Mapping[str, Source]) -> Iterator[list[str]]:
 
 
 def _broken(sources: Mapping[str, Source]) -> list[str]:
-    lines = [f"* `{name}`: {text}" for name, one in sources.items() for text in one.failures]
+    lines = []
+    for name, one in sources.items():
+        said = one.failures[:_SAID]
+        more = len(one.failures) - len(said)
+        said += [f"and {more} more in [{name}.json](results/{name}.json)"] if more else []
+        lines += [f"* `{name}`: {'; '.join(said)}"] if said else []
     return lines or ["Nothing."]
 
 

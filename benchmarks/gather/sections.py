@@ -63,8 +63,8 @@ _STARTUP: Rows = (
 _PICTURES: Rows = (
     ("identity, mean distance of portraits", "identity_mean"), ("… worst frame", "identity_worst"),
     ("sharpness ÷ the photo's", "speech_sharp"), ("flicker, levels", "speech_flicker"),
-    ("mouth LPIPS gained over a bent mesh", "gain_mouth_lpips_over_affine"),
-    ("… over the frozen photo", "gain_mouth_lpips_over_frozen"),
+    ("mouth PSNR gained over a bent mesh, dB", "gain_mouth_psnr_over_affine"),
+    ("… over the frozen photo", "gain_mouth_psnr_over_frozen"),
     ("mouths' Fréchet distance to real ones, ours", "mouth_distance_ours"),
     ("… a bent mesh's", "mouth_distance_affine"),
     ("… halves of the real", "mouth_distance_real_halves"),

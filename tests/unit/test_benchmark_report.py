@@ -160,7 +160,12 @@ def test_what_results_call_broken_is_repeated(docs: Path) -> None:
     path = docs / "results" / "soak.json"
     document = json.loads(path.read_text()) | {"failures": ["the roof leaks"]}
     path.write_text(json.dumps(document))
-    assert "* `soak`: the roof leaks" in page(docs)[0]
+    assert "* `soak`: the roof leaks\n" in page(docs)[0]
+    many = [f"leak {number}" for number in range(11)]
+    path.write_text(json.dumps(document | {"failures": many}))
+    text, _ = page(docs)
+    assert "leak 7; and 3 more in [soak.json]" in text
+    assert "leak 8" not in text
 
 
 def test_plots_are_shown_with_the_result_whose_name_they_have(docs: Path) -> None:
