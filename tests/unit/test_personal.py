@@ -185,7 +185,7 @@ def test_cards_take_on_the_filmed_mouths_colours_and_place(
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mouth, "STEPS", 40)
+    monkeypatch.setattr(mouth, "STEPS", 60)
     arrays = {k: np.array(v) for k, v in avatar.arrays.items()}
     arrays["mouth_cards"][2:, :3] *= np.array([0.8, 0.7, 0.5], np.float32)[:, None, None]
     arrays["mouth_card_rest"][3] += arrays["mouth_card_axes"][3, :, 1] * 0.1

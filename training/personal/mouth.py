@@ -33,6 +33,14 @@ COARSE = 2
 """Texels of a card for one learnt one: finer detail than the video's would be noise."""
 CERTAIN = 0.005
 """Share up to which a texel of the average card is no tooth yet; so it may become one."""
+REACH = 0.25
+"""Halves of a card by which teeth may be somewhere else than in the average mouth."""
+BRIGHTEST = 0.97
+"""Share of the pixels filmed in the mouth that are darker than what counts as the brightest."""
+HIGHLIGHT = 1.25
+"""By how much a card may exceed that: the renderer shades it again."""
+SHADOW = 0.75
+"""Of the brightest: what lies below and behind the upper teeth is in their shadow."""
 TEETH_PRIOR, GAIN_PRIOR, PLACE_PRIOR = 5.0, 0.5, 4.0
 COLOUR_PRIOR, EDGE_PRIOR, SMOOTH_PRIOR = 0.3, 0.02, 0.6
 """Weights of the changes' squares against a tenth of the mean error in levels."""
@@ -43,9 +51,11 @@ class Cards(nn.Module):
 
     Args:
         arrays: the avatar's, by the network's input names.
+        brightest: [3], bound of their colours: nothing may glow in an open mouth, however little
+            light the renderer believes to be in one that is hardly open.
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], brightest: Tensor) -> None:
         super().__init__()
         given = arrays["mouth_cards"]
         cards = torch.from_numpy(given.copy())
@@ -58,6 +68,10 @@ class Cards(nn.Module):
         self.register_buffer("colour", torch.from_numpy(np.stack([_straight(c) for c in given])))
         self.register_buffer("rest", torch.from_numpy(arrays["mouth_card_rest"].copy()))
         self.register_buffer("axes", torch.from_numpy(arrays["mouth_card_axes"].copy()))
+        self.most: Tensor
+        most = brightest.expand(self.count, 3).clone()
+        most[:UPPER] *= SHADOW
+        self.register_buffer("most", most[:, :, None, None])
         small = (CARD[0] // COARSE, CARD[1] // COARSE)
         self.gain = nn.Parameter(torch.zeros(self.count, 3, 1, 1))
         self.place = nn.Parameter(torch.zeros(self.count, 2))
@@ -66,17 +80,20 @@ class Cards(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Cards [K,4,h,w] and their places [K,3], as the network takes them."""
-        colour = self.colour * torch.exp(self.gain) + 64 * self._wide(self.detail)
-        # Only the upper teeth are as rigid as their card: others would take on the tongue's shape.
-        teeth = torch.zeros(self.count, 1, 1, 1)
-        teeth[UPPER] = 1
-        odds = torch.logit(self.share.clamp(CERTAIN, 1 - CERTAIN)) + 4 * teeth * self._wide(
-            self.edge
-        )
+        # Only the upper teeth are as rigid as their card: the others would take on the shape of
+        # whatever passes before them. Of the lower ones the colour alone is learnt: a row moved up
+        # to where the lips hardly part stands in every mouth that is open wide.
+        upper, patterned = torch.zeros(self.count, 1, 1, 1), torch.ones(self.count, 1, 1, 1)
+        upper[UPPER] = 1
+        patterned[UPPER - 1] = 0
+        colour = self.colour * torch.exp(self.gain) + 64 * patterned * self._wide(self.detail)
+        colour = torch.minimum(colour.clamp(0, 255), self.most)
+        odds = torch.logit(self.share.clamp(CERTAIN, 1 - CERTAIN)) + 4 * self._wide(self.edge)
         inside = (self.share > 0).float()
-        share = torch.where(teeth > 0, torch.sigmoid(odds) * self._near(inside), self.share)
-        rest = self.rest + (self.axes @ self.place[..., None])[..., 0]
-        return torch.cat([colour.clamp(0, 255) * share, share], 1), rest
+        share = torch.where(upper > 0, torch.sigmoid(odds) * self._near(inside), self.share)
+        moved = REACH * upper[:, :, 0, 0] * torch.tanh(self.place / REACH)
+        rest = self.rest + (self.axes @ moved[..., None])[..., 0]
+        return torch.cat([colour * share, share], 1), rest
 
     def prior(self) -> Tensor:
         """Cost of what is learnt: small changes, smooth ones, where nothing else is known."""
@@ -108,6 +125,13 @@ class Cards(nn.Module):
         return near * rim
 
 
+def _brightest(glimpses: Sequence[Glimpse]) -> Tensor:
+    """Bound [3] of the cards' colours, by the brightest that was filmed in the mouth."""
+    filmed = torch.cat([seen.real[0][:, seen.sure[0, 0] > 0.9] for seen in glimpses], 1)  # [3,N]
+    order = filmed.mean(0).argsort()
+    return HIGHLIGHT * filmed[:, order[int(BRIGHTEST * len(order)) :]].mean(1)
+
+
 def _straight(card: Float32) -> Float32:
     """A card's own colours [3,h,w], gone on with where it is clear."""
     share = card[3]
@@ -135,7 +159,7 @@ def learn(
         the arrays with other cards, and the facts: frames, error inside the mouth before and after.
     """
     torch.manual_seed(seed)
-    cards = Cards(arrays)
+    cards = Cards(arrays, _brightest(glimpses))
     constants = opening_inputs({k: torch.from_numpy(v.copy()) for k, v in arrays.items()}, MOUTH)
     pivot, unit = (torch.from_numpy(arrays[name].copy()) for name in ("pivot", "unit"))
 
