@@ -2,8 +2,8 @@
 
 Decoders of pictures and sound are large C libraries. The child gets bytes and gives back bytes over
 pipes; where the system allows it, it has bounded memory and time, can open neither file nor socket,
-and runs as nobody. It is started with the first request, serves one after the other, and is
-replaced when it dies or takes too long.
+runs as nobody and gives way to what is live. It is started with the first request, serves one after
+the other, and is replaced when it dies or takes too long.
 
 Messages, little-endian: at the start ``u8 length, what could not be taken away``; then requests and
 answers, each ``u32 length, bytes``.
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import IO
 
 from engine.errors import EngineError
+from engine.priority import give_way
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ def serve(answer: Callable[[bytes], bytes]) -> None:
     Everything ``answer`` imports must be imported before: no file can be opened afterwards.
     """
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    give_way()
     left = ", ".join(_confine()).encode()
     answers.write(struct.pack("<B", len(left)) + left)
     answers.flush()

@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from engine.avatars import Declared
 from engine.config import ServerConfig
 from engine.errors import PortraitError, StorageError
+from engine.priority import give_way
 from engine.store import Record
 from engine.transport.access import consent_needed, refusal
 
@@ -50,8 +51,8 @@ class AvatarRoutes:
         self._engine = engine
         self._config = config
         self._limit = config.upload_mb * 1_000_000
-        # One photo at a time, and not in the threads that encode.
-        self._photos = ThreadPoolExecutor(1, "photo")
+        # One photo at a time, not in the threads that encode, and after whatever is live.
+        self._photos = ThreadPoolExecutor(1, "photo", initializer=give_way)
         self._photos_waiting = 0
         self._photos_arriving = 0
 
