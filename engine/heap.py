@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 _M_TRIM_THRESHOLD = -1
 _M_ARENA_MAX = -8
@@ -23,11 +24,8 @@ def keep_small() -> bool:
     Call it before threads are started. ``MALLOC_ARENA_MAX`` and ``MALLOC_TRIM_THRESHOLD_`` in the
     environment are overridden.
     """
-    if sys.platform != "linux":
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # musl
+    mallopt = _libc("mallopt")
+    if mallopt is None:
         return False
     return bool(mallopt(_M_ARENA_MAX, _ARENAS)) and bool(mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES))
 
@@ -37,10 +35,12 @@ def give_back() -> bool:
 
     False where this C library has no say (malloc_trim(3)).
     """
+    trim = _libc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _libc(name: str) -> Any:
+    """A function of glibc's heap; None where there is no such."""
     if sys.platform != "linux":
-        return False
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError):  # musl
-        return False
-    return bool(trim(0))
+        return None
+    return getattr(ctypes.CDLL(None), name, None)  # musl has none
