@@ -47,20 +47,17 @@ def packages() -> Path:
     return folder
 
 
-async def node(folder: Path, script: str, *arguments: str, seconds: float = 40) -> dict[str, Any]:
-    """Run a script beside this file with the packages of ``folder``; the object it prints."""
+async def seen_by_program(
+    *command: str, cwd: Path | None = None, seconds: float = 40
+) -> dict[str, Any]:
+    """Run a peer; the object it prints."""
     process = await asyncio.create_subprocess_exec(
-        "node",
-        str(HERE / script),
-        *arguments,
-        cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
         out, log = await asyncio.wait_for(process.communicate(), seconds)
     except TimeoutError:
-        pytest.fail(f"{script} {arguments} had not seen enough after {seconds} s")
+        pytest.fail(f"{command} had not seen enough after {seconds} s")
     finally:
         if process.returncode is None:
             process.kill()
@@ -68,3 +65,10 @@ async def node(folder: Path, script: str, *arguments: str, seconds: float = 40) 
     assert process.returncode == 0, log.decode()
     seen: dict[str, Any] = json.loads(out)
     return seen
+
+
+async def node(folder: Path, script: str, *arguments: str, seconds: float = 40) -> dict[str, Any]:
+    """Run a script beside this file with the packages of ``folder``; the object it prints."""
+    return await seen_by_program(
+        "node", str(HERE / script), *arguments, cwd=folder, seconds=seconds
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from tests.conftest import IN_CI
 from tests.e2e.conftest import serving
 from tests.e2e.testcard import CardEngine
-from tests.interop.conftest import HERE
+from tests.interop.conftest import HERE, seen_by_program
 from tests.interop.viewer import seen_by
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(60)]
@@ -54,23 +53,7 @@ def python() -> str:
 
 async def watch(python: str, url: str, way: str) -> dict[str, Any]:
     """What GStreamer saw, ``way`` being ``offer`` or ``whep``."""
-    process = await asyncio.create_subprocess_exec(
-        python,
-        str(HERE / "gst_peer.py"),
-        url,
-        way,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, log = await asyncio.wait_for(process.communicate(), 40)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, log.decode()
-    seen: dict[str, Any] = json.loads(out)
-    return seen
+    return await seen_by_program(python, str(HERE / "gst_peer.py"), url, way)
 
 
 def check(seen: dict[str, Any]) -> None:
